@@ -1,0 +1,149 @@
+"""Write the pages that are made from the code; with `--check`, only say whether they fit it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+import types
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+import attrs
+import click
+
+from siutindei.domain.catalogue import EVENTS, UPCASTS
+from siutindei.entrypoints.cli import main as cli
+from siutindei.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DOCS: Final = Path(__file__).parent
+WIDTH: Final = 96
+NOTE: Final = "<!-- Made from the code by docs/generate.py: `make docs` writes it again. -->"
+
+
+def summary(documented: object) -> str:
+    """Return the first paragraph of a docstring as one line."""
+    paragraph = (inspect.getdoc(documented) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split())
+
+
+def type_name(hint: Any) -> str:
+    """Write a type as a person would: the values of a literal, no module names."""
+    if hint is type(None):
+        return "None"
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " | ".join(repr(value) for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_name(argument) for argument in arguments)
+    name = getattr(origin or hint, "__name__", "") or str(hint)
+    if not arguments:
+        return name
+    inner = ("..." if argument is Ellipsis else type_name(argument) for argument in arguments)
+    return f"{name}[{', '.join(inner)}]"
+
+
+def field_line(field: attrs.Attribute[Any], hint: Any) -> str:
+    """Describe one field of an event."""
+    line = f"- `{field.name}`: `{type_name(hint)}`"
+    if field.default is attrs.NOTHING:
+        return line
+    default = "empty" if isinstance(field.default, attrs.Factory) else f"`{field.default!r}`"  # type: ignore[arg-type]
+    return f"{line}, {default} unless given"
+
+
+def event_lines(name: str, event: type) -> Iterator[str]:
+    """Describe one event: what it means, and what it holds."""
+    where = f"{event.__module__}.{event.__qualname__}"
+    yield from (f"### `{name}`", "", f"`{where}`: {summary(event)}", "")
+    hints = get_type_hints(event)
+    yield from (field_line(field, hints[field.name]) for field in attrs.fields(event))
+    yield ""
+
+
+def events() -> Iterator[str]:
+    """Describe every event that can be stored."""
+    yield from ("# Events", "", "Everything that can be in the history, by its stored name.")
+    yield "A stored name never changes its meaning;"
+    yield from ("a new shape gets a new name, and the old one is read as the new one.", "")
+    modules: dict[str, dict[str, type]] = defaultdict(dict)
+    for name, event in EVENTS.items():
+        modules[event.__module__][name] = event
+    for module, members in modules.items():
+        yield from (f"## {module.rpartition('.')[2]}", "", summary(sys.modules[module]), "")
+        for name, event in members.items():
+            yield from event_lines(name, event)
+    yield from ("## Old names", "")
+    if not UPCASTS:
+        yield "None yet: every event is still stored as it was first written."
+    for old, (new, upcast) in UPCASTS.items():
+        yield f"- `{old}` is read as `{new}`: {summary(upcast)}"
+
+
+def command_lines(command: click.Command, parent: click.Context | None) -> Iterator[str]:
+    """Print the help of a command, and of every command below it."""
+    context = click.Context(
+        command,
+        info_name=command.name if parent else "siutindei",
+        parent=parent,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+    )
+    yield from (f"## {context.command_path}", "", "```text", command.get_help(context), "```", "")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None and not below.hidden:
+                yield from command_lines(below, context)
+
+
+def commands() -> Iterator[str]:
+    """Print the help of every command."""
+    yield from ("# Commands", "", "What `--help` says, for every command.", "")
+    yield from command_lines(cli, None)
+
+
+def settings() -> Iterator[str]:
+    """List every setting."""
+    yield from ("# Settings", "", "All come from the environment; all have a default that works.")
+    yield from ("", "| name | default | meaning |", "| --- | --- | --- |")
+    for setting in SETTINGS:
+        texts = (f"`{setting.name}`", setting.default_text, setting.meaning)
+        cells = (" ".join(text.split()).replace("|", r"\|") for text in texts)
+        yield f"| {' | '.join(cells)} |"
+
+
+PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
+    "events.md": events,
+    "commands.md": commands,
+    "settings.md": settings,
+}
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; show what would change, and exit 1.")
+def main(*, check: bool) -> None:
+    """Write the generated pages of the documentation."""
+    stale = False
+    for name, page in PAGES.items():
+        path = DOCS / name
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = "\n".join((NOTE, "", *page())).rstrip() + "\n"
+        if old == new:
+            continue
+        stale = True
+        if check:
+            before, after = old.splitlines(), new.splitlines()
+            click.echo("\n".join(difflib.unified_diff(before, after, name, "the code", n=1)))
+        else:
+            path.write_text(new, encoding="utf-8", newline="\n")
+    if check and stale:
+        raise click.ClickException("the generated pages do not fit the code: run `make docs`")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Sign-in codes, tickets, decisions and the mails that follow from them, told by their history."""

@@ -1,0 +1,56 @@
+"""Addresses: checked by `email-validator`, found again by a keyed hash."""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from email_validator import EmailNotValidError, validate_email
+
+from siutindei.domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from siutindei.adapters.keys import KeyRing
+
+_MOST: Final = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
+
+
+@attrs.frozen
+class HashedAddressBook:
+    """See `ports.AddressBook`; the key never rotates, because streams are named by the hash."""
+
+    index_key: KeyRing = attrs.field(repr=False)
+
+    def normalise(self, text: object, *, field: str = "email") -> str:
+        """Check an address (RFC 5321, RFC 5890) and give its ASCII form.
+
+        Raises:
+            Invalid: not an address, or one that SES does not deliver to (a local part outside
+                ASCII).
+        """
+        if not isinstance(text, str):
+            raise Invalid(field, "must be text")
+        if len(text) > _MOST:
+            raise Invalid(field, f"is longer than {_MOST} characters")
+        try:
+            checked = validate_email(
+                text.strip(), check_deliverability=False, allow_smtputf8=False
+            )
+        except EmailNotValidError as error:
+            raise Invalid(field, _without_address(str(error))) from None
+        address = checked.ascii_email
+        if address is None or not address.isascii():
+            raise Invalid(field, "has characters before the @ that cannot be mailed to")
+        return address
+
+    def fingerprint(self, address: str) -> str:
+        """Give the first 128 bits of HMAC-SHA256 (RFC 2104) of the address in lower case."""
+        digest = hmac.new(self.index_key.key, address.lower().encode(), sha256)
+        return digest.hexdigest()[:32]
+
+
+def _without_address(text: str) -> str:
+    """Keep what the validator says and drop the piece of input that it quotes."""
+    return text.split(":", 1)[0].rstrip(".")

@@ -1,0 +1,255 @@
+"""Events as bytes and back: a JSON envelope around a JSON payload, each pinned by golden files.
+
+A payload leaves out what is empty and equal to its default, so that a field that is added later
+with an empty default changes no stored byte. Personal fields are strings: the ciphertext's token.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
+
+import attrs
+import msgspec
+from eventsourcing.persistence import Mapper, Notification, StoredEvent, Transcoder
+
+from siutindei.app.ports import Context, Recorded, Unusable
+from siutindei.domain import catalogue
+from siutindei.domain.personal import Personal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from siutindei.domain.catalogue import Event
+
+S = TypeVar("S")
+
+_ERASED: Final = "erased"
+
+
+class UnreadableEvent(Unusable):
+    """A stored event that this version of the program cannot read."""
+
+    def __init__(self, stored: StoredEvent, why: str) -> None:
+        event_id = f"{stored.originator_id}/{stored.originator_version}"
+        super().__init__(f"event {event_id} ({stored.topic}) cannot be read: {why}")
+
+
+class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """What every stored event carries beside its payload; the order of fields is pinned."""
+
+    recorded_at: datetime
+    command_id: str
+    actor: str
+    request_id: str
+    correlation_id: str
+    causation_id: str | None = None
+    aws_request_id: str | None = None
+    sqs_message_id: str | None = None
+    data: msgspec.Raw
+
+
+class EnvelopeTranscoder(Transcoder):
+    """The envelope as JSON."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.json.Encoder(enc_hook=_encode_personal)
+        self._decoder = msgspec.json.Decoder(Envelope)
+
+    def encode(self, obj: object) -> bytes:
+        """Encode an envelope, or the fields of a payload."""
+        return self._encoder.encode(obj)
+
+    def decode(self, data: bytes) -> Envelope:
+        """Decode an envelope, its payload left as it is."""
+        return self._decoder.decode(data)
+
+
+class EventMapper(Mapper[str]):
+    """`eventsourcing`'s mapper for attrs events under explicit stored names."""
+
+    def __init__(self) -> None:
+        super().__init__(transcoder=EnvelopeTranscoder())
+
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        """Encode a recorded event whose personal fields are sealed."""
+        recorded: Recorded = domain_event
+        context = recorded.context
+        envelope = Envelope(
+            recorded_at=recorded.recorded_at,
+            command_id=context.command_id,
+            actor=context.actor,
+            request_id=context.request_id,
+            correlation_id=context.correlation_id,
+            causation_id=context.causation_id,
+            aws_request_id=context.aws_request_id,
+            sqs_message_id=context.sqs_message_id,
+            data=msgspec.Raw(self.encode_payload(recorded.event)),
+        )
+        return StoredEvent(
+            originator_id=recorded.stream,
+            originator_version=recorded.version,
+            topic=recorded.name,
+            state=self.transcoder.encode(envelope),
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        """Decode a stored event; personal fields stay sealed.
+
+        Raises:
+            UnreadableEvent: the name is unknown, or the bytes do not fit it.
+        """
+        try:
+            envelope: Envelope = self.transcoder.decode(stored_event.state)
+            event = self.decode_payload(stored_event.topic, bytes(envelope.data))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UnreadableEvent(stored_event, str(error)) from error
+        except KeyError:
+            why = "this version does not know the name; install the version that wrote it"
+            raise UnreadableEvent(stored_event, why) from None
+        stream = str(stored_event.originator_id)
+        bind(event, stream, stored_event.originator_version)
+        return Recorded(
+            stream=stream,
+            version=stored_event.originator_version,
+            position=stored_event.id if isinstance(stored_event, Notification) else 0,
+            name=stored_event.topic,
+            recorded_at=envelope.recorded_at,
+            context=Context(
+                command_id=envelope.command_id,
+                actor=envelope.actor,
+                request_id=envelope.request_id,
+                correlation_id=envelope.correlation_id,
+                causation_id=envelope.causation_id,
+                aws_request_id=envelope.aws_request_id,
+                sqs_message_id=envelope.sqs_message_id,
+            ),
+            event=event,
+        )
+
+    def encode_payload(self, event: Event) -> bytes:
+        """Encode an event's fields, in the order of its class, without those that are empty."""
+        payload = {}
+        for field in attrs.fields(type(event)):
+            value = getattr(event, field.name)
+            if value or field.default is attrs.NOTHING or value != field.default:
+                payload[field.name] = value
+        return self.transcoder.encode(payload)
+
+    def decode_payload(self, name: str, data: bytes) -> Event:
+        """Decode a payload that was stored under `name`, through the upcasts when it is old.
+
+        Raises:
+            KeyError: no such name.
+            msgspec.MsgspecError: the bytes do not fit.
+        """
+        if name in catalogue.UPCASTS:
+            payload = msgspec.json.decode(data)
+            while name in catalogue.UPCASTS:
+                name, upcast = catalogue.UPCASTS[name]
+                payload = upcast(payload)
+            data = msgspec.json.encode(payload)
+        event: Event = _decoder(catalogue.EVENTS[name]).decode(data)
+        return event
+
+
+def seal(event: Event, stream: str, version: int, sealer: Callable[[Personal], str]) -> Event:
+    """Copy an event with every personal field sealed and bound to its place.
+
+    Args:
+        event: its personal fields clear or erased.
+        stream: where it will be stored.
+        version: its version there.
+        sealer: gives the token of a clear text that has its place.
+
+    Raises:
+        ValueError: a field is still sealed under another place.
+    """
+    sealed: dict[str, Personal] = {}
+    for name in personal_fields(type(event)):
+        value: Personal | None = getattr(event, name)
+        if value is None or value.is_erased:
+            continue
+        if value.is_sealed:
+            msg = f"{name} of {type(event).__qualname__} is sealed elsewhere: open it first"
+            raise ValueError(msg)
+        place = f"{stream}/{version}/{name}"
+        placed = Personal(owner=value.owner, clear=value.clear, place=place)
+        token = sealer(placed)
+        sealed[name] = _decode_personal(Personal, token)
+        sealed[name].place = place
+    return attrs.evolve(event, **sealed) if sealed else event
+
+
+def bind(event: Event, stream: str, version: int) -> None:
+    """Tell every sealed field of a decoded event where it stood."""
+    for name in personal_fields(type(event)):
+        value: Personal | None = getattr(event, name)
+        if value is not None:
+            value.place = f"{stream}/{version}/{name}"
+
+
+@cache
+def personal_fields(event: type) -> tuple[str, ...]:
+    """Name the personal fields of an event class."""
+    hints = get_type_hints(event)
+    return tuple(
+        field.name
+        for field in attrs.fields(event)
+        if hints[field.name] in {Personal, Personal | None}
+    )
+
+
+@cache
+def _decoder(event: type[S]) -> msgspec.json.Decoder[S]:
+    return msgspec.json.Decoder(event, dec_hook=_decode_personal)
+
+
+def _encode_personal(value: object) -> str:
+    if not isinstance(value, Personal):
+        msg = f"cannot encode a {type(value).__qualname__}"
+        raise NotImplementedError(msg)
+    if value.is_erased:
+        return _ERASED
+    if value.token is None:
+        msg = "a clear personal field must be sealed before it is stored"
+        raise ValueError(msg)
+    return value.token
+
+
+def _decode_personal(_: type, value: str) -> Personal:
+    return Personal() if value == _ERASED else Personal(token=value)
+
+
+# --- documents: what read models keep of an aggregate ---------------------------------------------
+
+
+def encode_document(state: object) -> bytes:
+    """Encode an aggregate's state; sealed fields keep the place that they are bound to."""
+    return _document_encoder.encode(state)
+
+
+def decode_document(kind: type[S], data: bytes) -> S:
+    """Decode an aggregate's state."""
+    return _document_decoder(kind).decode(data)
+
+
+def _encode_placed(value: object) -> str:
+    token = _encode_personal(value)
+    return token if token == _ERASED else f"{token} {getattr(value, 'place')}"  # noqa: B009
+
+
+def _decode_placed(_: type, value: str) -> Personal:
+    token, _, place = value.partition(" ")
+    personal = _decode_personal(Personal, token)
+    personal.place = place
+    return personal
+
+
+_document_encoder = msgspec.json.Encoder(enc_hook=_encode_placed)
+
+
+@cache
+def _document_decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
+    return msgspec.json.Decoder(kind, dec_hook=_decode_placed)

@@ -1,0 +1,47 @@
+"""Streams as states."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from siutindei.domain import challenge, grant, notification, person, ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from siutindei.app.ports import Recorded
+
+
+def person_of(events: Iterable[Recorded]) -> person.Person:
+    """Fold a person's stream."""
+    return reduce(person.evolve, _events(events), person.INITIAL)
+
+
+def challenges_of(events: Iterable[Recorded]) -> challenge.Challenges:
+    """Fold the newest events of a challenge stream."""
+    return reduce(challenge.evolve, _events(events), challenge.INITIAL)
+
+
+def ticket_of(events: Iterable[Recorded]) -> ticket.Ticket:
+    """Fold a ticket's stream."""
+    return reduce(ticket.evolve, _events(events), ticket.INITIAL)
+
+
+def notification_of(events: Iterable[Recorded]) -> notification.Notification:
+    """Fold a notification's stream."""
+    return reduce(notification.evolve, _events(events), notification.INITIAL)
+
+
+def grant_of(events: Iterable[Recorded]) -> grant.Grant:
+    """Fold a grant's stream."""
+    return reduce(grant.evolve, _events(events), grant.INITIAL)
+
+
+def _events(recorded: Iterable[Recorded]) -> Any:
+    return (entry.event for entry in recorded)
+
+
+def version_of(events: list[Recorded] | tuple[Recorded, ...] | Any) -> int:
+    """Give the version of the last event of a stream, 0 when there is none."""
+    return events[-1].version if events else 0

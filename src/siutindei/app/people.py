@@ -1,0 +1,185 @@
+"""People: export what is known of one, and erase it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from siutindei.app.folding import person_of, version_of
+from siutindei.app.identity import someone, user_id
+from siutindei.app.ports import CommandRepeated
+from siutindei.app.tickets import wire
+from siutindei.domain import fields, person
+from siutindei.domain.errors import NotFound
+from siutindei.domain.personal import Personal, address_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from siutindei.app.ports import (
+        AddressBook,
+        Clock,
+        Context,
+        ErasureList,
+        EventStore,
+        MailPort,
+        Recorded,
+        Transaction,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Erasure:
+    """What an erasure did."""
+
+    user: str
+    erased_fields: int
+
+
+@attrs.frozen(kw_only=True)
+class People:
+    """The use cases about people."""
+
+    store: EventStore
+    clock: Clock
+    addresses: AddressBook
+    mail: MailPort
+    erasures: ErasureList
+
+    def export(self, user: str) -> dict[str, Any]:
+        """Give everything that is kept about a person, in full.
+
+        Raises:
+            NotFound: nothing is known of them.
+        """
+        events = self.store.load(person.stream(user))
+        known = self.store.open_all(person_of(events))
+        views = self.store.views
+        tickets = []
+        cursor = None
+        while True:
+            page = views.tickets(submitter=user, limit=200, cursor=cursor)
+            tickets.extend(wire(self.store.open_all(item)) for item in page.items)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        mails = [self.store.open_all(item) for item in views.notifications(user=user)]
+        if not known.exists and not tickets and not mails:
+            raise NotFound("person", user)
+        return {
+            "user": user,
+            "email": known.email.text if known.email else None,
+            "locale": known.locale,
+            "signed_up_at": _time(known.signed_up_at),
+            "erased_at": _time(known.erased_at),
+            "proofs": dict(known.proofs),
+            "tickets": tickets,
+            "mails": [
+                {
+                    "id": item.requested.id,
+                    "kind": item.requested.kind,
+                    "cause": item.requested.cause,
+                    "recipient": item.requested.recipient and item.requested.recipient.text,
+                    "status": item.status,
+                    "requested_at": _time(item.requested.at),
+                    "accepted_at": _time(item.accepted_at),
+                }
+                for item in mails
+                if item.requested is not None
+            ],
+            "history": [
+                {"id": entry.id, "name": entry.name, "recorded_at": _time(entry.recorded_at)}
+                for entry in events
+            ],
+        }
+
+    def erase(self, context: Context, user: object, *, by: object, reason: object) -> Erasure:
+        """Destroy every key of a person, and every file that still holds what they sealed.
+
+        It can be done again, and does then what an earlier one could not finish.
+
+        Raises:
+            Invalid: `user`, `by` or `reason`.
+            NotFound: nothing is known of them.
+            Unavailable: not erased, or erased but a file could not be cleaned: the text says which.
+        """
+        id = user_id("user", user)
+        operator = someone(self.addresses, "by", by)
+        text = fields.required_line("reason", reason, most=500)
+        erased_fields = 0
+        try:
+            with self.store.transaction(context) as tx:
+                at = self.clock.now()
+                events = tx.load(person.stream(id))
+                known = person_of(events)
+                owners = [id, *(address_owner(print_) for print_ in _fingerprints(events))]
+                keys = {key: stream for owner in owners for key, stream in tx.keys_of(owner).items()}
+                if not known.exists and not keys:
+                    raise NotFound("person", id)
+                erased_fields = _count_fields(tx, keys)
+                # Listed before it is done: a backup that is restored later applies it again.
+                self.erasures.add(id, at=at)
+                tx.append(
+                    person.stream(id),
+                    version_of(events),
+                    person.erase(
+                        known,
+                        user=id,
+                        by=operator.id,
+                        reason=Personal(owner=operator.id, clear=text),
+                        at=at,
+                    ),
+                )
+                for owner in owners:
+                    tx.destroy_keys(owner)
+        except CommandRepeated:
+            pass
+        self._forget_mails(id)
+        self.store.scrub()
+        return Erasure(user=id, erased_fields=erased_fields)
+
+    def _forget_mails(self, user: str) -> None:
+        """Take the mails to and about them out of the mail adapter, where it keeps any."""
+        views = self.store.views
+        about = {item for item in views.notifications(user=user)}
+        cursor = None
+        while True:
+            page = views.tickets(submitter=user, limit=200, cursor=cursor)
+            for found in page.items:
+                if found.submitted is not None:
+                    about.update(views.notifications(ticket=found.submitted.reference))
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        for item in about:
+            if item.requested is not None:
+                self.mail.forget(item.requested.id)
+
+
+def _fingerprints(events: Iterable[Recorded]) -> set[str]:
+    return {
+        entry.event.fingerprint
+        for entry in events
+        if isinstance(entry.event, person.SignedUp | person.AddressProved)
+    }
+
+
+def _count_fields(tx: Transaction, keys: dict[str, str]) -> int:
+    """Count the fields that nobody can read when these keys are gone."""
+    tokens = (
+        value.token
+        for stream in set(keys.values())
+        for entry in tx.load(stream)
+        for value in _personal(entry.event)
+    )
+    return sum(token is not None and token.partition(".")[0] in keys for token in tokens)
+
+
+def _personal(event: object) -> list[Personal]:
+    values = (getattr(event, field.name) for field in attrs.fields(type(event)))  # type: ignore[arg-type]
+    return [value for value in values if isinstance(value, Personal)]
+
+
+def _time(at: Any) -> str | None:
+    return None if at is None else at.isoformat()

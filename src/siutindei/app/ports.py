@@ -1,0 +1,522 @@
+"""Everything that the use cases need from outside, and the errors that each may raise.
+
+PortError
+├── Unavailable        not now, nothing was changed, try again (locked, full, unreachable)
+├── Unusable           the installation cannot be used as it is (foreign, newer, corrupt, no key)
+├── Conflict           somebody else appended to the stream first
+├── CommandRepeated    this very command was carried out before
+├── MailError
+│   ├── MailNotSent        transient: surely not sent, worth another try
+│   ├── MailRefused        permanent: surely not sent, never will be
+│   ├── AccountHalted      surely not sent, a matter of the whole account or sender
+│   └── MailOutcomeUnknown nobody can tell whether it was sent
+└── GrantError             the platform did not take a change
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime, timedelta
+
+    from siutindei.domain import challenge, grant, notification, person, ticket
+    from siutindei.domain.catalogue import Event
+    from siutindei.domain.mail import Mail
+    from siutindei.domain.personal import Personal
+
+T = TypeVar("T")
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+class PortError(Exception):
+    """Something outside did not work; the text says what, without personal data."""
+
+
+class Unavailable(PortError):
+    """Not now; nothing was changed; try again."""
+
+
+class Unusable(PortError):
+    """The installation cannot be used as it is; the text says what to do."""
+
+
+class Conflict(PortError):
+    """Somebody else appended to the stream first; load it and decide again."""
+
+
+class CommandRepeated(PortError):
+    """The command was carried out before.
+
+    Attributes:
+        event_ids: what it appended then, in order.
+    """
+
+    def __init__(self, event_ids: Sequence[str]) -> None:
+        super().__init__(f"carried out before: {', '.join(event_ids)}")
+        self.event_ids = tuple(event_ids)
+
+
+class MailError(PortError):
+    """The mail port did not take a mail."""
+
+
+class MailNotSent(MailError):
+    """Surely not sent; worth another try."""
+
+
+class MailRefused(MailError):
+    """Surely not sent; the message itself is wrong, and stays so."""
+
+
+class AccountHalted(MailError):
+    """Surely not sent; a matter of the whole account or of the sender, not of the message."""
+
+
+class MailOutcomeUnknown(MailError):
+    """No answer came: it may have been sent or not."""
+
+
+class GrantError(PortError):
+    """The platform did not take a change.
+
+    Attributes:
+        permanent: whether another try is pointless.
+    """
+
+    def __init__(self, text: str, *, permanent: bool) -> None:
+        super().__init__(text)
+        self.permanent = permanent
+
+
+# --- time, chance, addresses ---------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Give the time, in UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; a virtual clock moves on instead."""
+
+
+class Ids(Protocol):
+    """New names."""
+
+    def uuid(self) -> str:
+        """Make a random UUID in its usual form."""
+
+    def token(self) -> str:
+        """Make an opaque name of 128 random bits, in letters, digits, `-` and `_`."""
+
+
+class AddressBook(Protocol):
+    """What makes an address an address, and what it is found by."""
+
+    def normalise(self, text: object, *, field: str = "email") -> str:
+        """Check an address and give the form that mail is sent to: ASCII, IDN domains encoded.
+
+        Raises:
+            Invalid: names the field.
+        """
+
+    def fingerprint(self, address: str) -> str:
+        """Give the keyed hash of a normalised address: 32 hex digits, the same for ever.
+
+        Upper and lower case are the same address here, as the identity provider has it.
+        """
+
+
+class Codes(Protocol):
+    """Sign-in codes: derived, stored nowhere."""
+
+    @property
+    def current_key_id(self) -> str:
+        """Name the key that new challenges use."""
+
+    def code(self, *, key_id: str, challenge: str) -> str:
+        """Derive the six digits of a challenge.
+
+        Raises:
+            Unusable: the ring no longer holds that key.
+        """
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """Who acts, and by which request: what a command leaves in every event that it appends.
+
+    Attributes:
+        command_id: a command that is repeated under the same id is carried out once.
+        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`.
+        request_id: the request, as the way in names it.
+        correlation_id: what ties together everything that follows from one request.
+        causation_id: the event that made this command necessary, if one did.
+        aws_request_id: the Lambda invocation.
+        sqs_message_id: the message that was worked on.
+    """
+
+    command_id: str
+    actor: str
+    request_id: str
+    correlation_id: str
+    causation_id: str | None = None
+    aws_request_id: str | None = None
+    sqs_message_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Recorded:
+    """A stored event: the envelope and what is in it."""
+
+    stream: str
+    version: int
+    position: int
+    name: str
+    recorded_at: datetime
+    context: Context
+    event: Event
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return f"{self.stream}/{self.version}"
+
+
+class Vault(Protocol):
+    """Opens what is personal."""
+
+    def open(self, personal: Personal) -> Personal:
+        """Give it clear, or erased when its key is destroyed."""
+
+    def open_all(self, value: T) -> T:
+        """Give a copy of an attrs object, at any depth, with everything personal opened."""
+
+
+class Transaction(Vault, Protocol):
+    """One all-or-nothing change of the history; everything in it sees the same state."""
+
+    @property
+    def views(self) -> Views:
+        """The read models, as this transaction sees them."""
+
+    def load(
+        self, stream: str, *, newest: int | None = None, until: int | None = None
+    ) -> Sequence[Recorded]:
+        """Read a stream in order: all of it, or its newest events, up to version `until`."""
+
+    def append(
+        self,
+        stream: str,
+        version: int,
+        events: Sequence[Event],
+        *,
+        cause: Recorded | None = None,
+    ) -> tuple[Recorded, ...]:
+        """Append events behind `version`, seal what is personal, and keep the read models up.
+
+        Args:
+            stream: where to.
+            version: how long the stream is as far as the caller knows.
+            events: what happened; personal fields clear or erased.
+            cause: the event that they follow from, whose correlation they carry on.
+
+        Raises:
+            Conflict: the stream is longer than `version`.
+        """
+
+    def keys_of(self, owner: str) -> Mapping[str, str]:
+        """Give the streams that an owner has a key for, by the key's id."""
+
+    def destroy_keys(self, owner: str) -> None:
+        """Destroy every key of an owner, and make no new one for them, ever."""
+
+
+class EventStore(Vault, Protocol):
+    """The history, with its read models and its vault."""
+
+    def transaction(self, context: Context) -> AbstractContextManager[Transaction]:
+        """Begin a change; it is committed at the end of the block, or nothing of it is.
+
+        Raises:
+            CommandRepeated: the command id was used before (at the first append, or at the start).
+            Conflict: somebody else was first.
+            Unavailable: locked, full or out of reach; nothing was changed.
+            Unusable: not our database, too new, or corrupt.
+        """
+
+    @property
+    def views(self) -> Views:
+        """The read models."""
+
+    def load(
+        self, stream: str, *, newest: int | None = None, until: int | None = None
+    ) -> Sequence[Recorded]:
+        """Read a stream in order: all of it, or its newest events, up to version `until`."""
+
+    def read(
+        self,
+        *,
+        after: int = 0,
+        until: int | datetime | None = None,
+        names: Sequence[str] = (),
+        stream: str | None = None,
+    ) -> Iterator[Recorded]:
+        """Read the log in order of position, in flat memory; positions may have holes."""
+
+    def last_position(self) -> int:
+        """Give the position of the newest event, 0 when there is none."""
+
+    def scrub(self) -> None:
+        """Make sure that what was destroyed is in no file of the store any more."""
+
+
+# --- read models ---------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Page(Generic[T]):
+    """Some rows, and the cursor of what follows (None at the end)."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+@attrs.frozen(kw_only=True)
+class PersonRow:
+    """A person, as found by address or id."""
+
+    user: str
+    fingerprint: str
+    erased: bool
+
+
+@attrs.frozen(kw_only=True)
+class CodeRow:
+    """Where a challenge is found."""
+
+    challenge: str
+    client: str
+    fingerprint: str
+
+
+Work = Literal["notification", "grant"]
+
+
+@attrs.frozen(kw_only=True)
+class Due:
+    """Something that somebody should look at."""
+
+    work: Work
+    id: str
+    due_at: datetime
+
+
+class Views(Protocol):
+    """The read models: written in the transaction that appends, disposable, rebuilt from events."""
+
+    def find_ticket(self, reference_or_id: str) -> ticket.Ticket | None:
+        """Find a ticket by its number or its UUID, personal fields sealed."""
+
+    def tickets(
+        self,
+        *,
+        status: ticket.Status | None = None,
+        ticket_type: ticket.Type | None = None,
+        submitter: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[ticket.Ticket]:
+        """List tickets, newest first; following the cursor visits every row once.
+
+        Raises:
+            Invalid: the cursor is none of ours.
+        """
+
+    def pending_count(self, ticket_type: ticket.Type | None = None) -> int:
+        """Count pending tickets."""
+
+    def pending(self, *, submitter: str, ticket_type: ticket.Type) -> str | None:
+        """Give the number of the user's pending ticket of a type."""
+
+    def next_number(self, ticket_type: ticket.Type) -> int:
+        """Give the number after the highest that a ticket of this type has."""
+
+    def approved_stars(self, submitter: str) -> int:
+        """Add up the stars that a user's approved feedback earned."""
+
+    def find_person(self, user: str) -> PersonRow | None:
+        """Find a person by id."""
+
+    def person_by_address(self, fingerprint: str) -> PersonRow | None:
+        """Find the person who has an address now; an erased one is not found."""
+
+    def find_code(self, challenge: str) -> CodeRow | None:
+        """Find the stream of a challenge."""
+
+    def code_counts(self, *, client: str, fingerprint: str, since: datetime) -> challenge.Counts:
+        """Count the challenges that were started after `since`."""
+
+    def find_notification(self, id: str) -> notification.Notification | None:
+        """Find a notification, its recipient sealed."""
+
+    def notifications(
+        self,
+        *,
+        status: notification.Status | None = None,
+        kind: notification.Kind | None = None,
+        ticket: str | None = None,
+        user: str | None = None,
+    ) -> Sequence[notification.Notification]:
+        """List notifications, oldest first."""
+
+    def grants(
+        self, *, ticket: str | None = None, status: grant.Status | None = None
+    ) -> Sequence[grant.Grant]:
+        """List grants, oldest first."""
+
+    def find_grant(self, id: str) -> grant.Grant | None:
+        """Find a grant."""
+
+    def due(self, *, at: datetime, limit: int = 100) -> Sequence[Due]:
+        """List what is due, longest due first."""
+
+    def next_due(self) -> datetime | None:
+        """Say when the next thing is due, past or future."""
+
+
+# --- the outside ---------------------------------------------------------------------------------
+
+Lookup = Literal["accepted", "not_accepted", "cannot_tell"]
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What a mail port knows about a notification; `message_id` when it was accepted."""
+
+    answer: Lookup
+    message_id: str | None = None
+
+
+class MailPort(Protocol):
+    """Where mails go."""
+
+    @property
+    def time_out(self) -> timedelta:
+        """How long one call can take at the most: an attempt's deadline is that far away."""
+
+    @property
+    def has_feedback(self) -> bool:
+        """Whether bounces, complaints and deliveries are reported back."""
+
+    def send(self, mail: Mail) -> str:
+        """Hand over one mail, with exactly one try, and give the id that it got.
+
+        Raises:
+            MailNotSent: surely not sent; worth another try.
+            MailRefused: surely not sent; never will be.
+            AccountHalted: surely not sent; a matter of the account or the sender.
+            MailOutcomeUnknown: nobody can tell.
+        """
+
+    def lookup(self, notification_id: str) -> Found:
+        """Say whether a notification was handed over before."""
+
+    def forget(self, notification_id: str) -> None:
+        """Destroy what is kept of a mail here; a port that keeps nothing does nothing."""
+
+
+@attrs.frozen(kw_only=True)
+class Organization:
+    """An organization of the platform's catalogue."""
+
+    id: str
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class FeedbackLabel:
+    """A label that feedback can carry."""
+
+    id: str
+    name: str
+    name_translations: Mapping[str, str] = attrs.field(factory=dict)
+    display_order: int = 0
+
+
+class OrganizationDirectory(Protocol):
+    """The platform's catalogue: organizations, labels, published feedback, stars.
+
+    Changes are idempotent by the grant's id, and may raise GrantError.
+    """
+
+    def organization(self, id: str) -> Organization | None:
+        """Find an organization."""
+
+    def search(self, text: str, *, limit: int) -> Sequence[Organization]:
+        """Find organizations whose name contains a text; an empty text finds none."""
+
+    def labels(self) -> Sequence[FeedbackLabel]:
+        """List the labels, in display order."""
+
+    def managed_by(self, user: str) -> int:
+        """Count the organizations that a user manages."""
+
+    def create(self, *, grant_id: str, id: str, name: str, manager: str) -> None:
+        """Make an organization."""
+
+    def add_manager(self, *, grant_id: str, id: str, manager: str) -> None:
+        """Make a user manager of an organization."""
+
+    def publish_feedback(self, *, grant_id: str, id: str, feedback: Mapping[str, object]) -> None:
+        """Publish feedback on an organization."""
+
+    def set_stars(self, *, grant_id: str, user: str, stars: int) -> None:
+        """Set the number of stars that a user has."""
+
+
+class ErasureList(Protocol):
+    """The erasures, listed outside the database: a restored backup applies them again."""
+
+    def add(self, user: str, *, at: datetime) -> None:
+        """Write one down for good.
+
+        Raises:
+            Unavailable: it could not be written.
+        """
+
+    def users(self) -> Sequence[str]:
+        """List who was erased."""
+
+
+class ReplayStore(Protocol):
+    """A store in memory that a replay fills."""
+
+    def project_all(self, events: Iterable[Recorded]) -> None:
+        """Bring the read models up to some events, in one transaction."""
+
+    def digest(self, names: Sequence[str]) -> str:
+        """Give the SHA-256 of every row of the read models named, in a fixed order."""
+
+
+class IdentityProvider(Protocol):
+    """The users' groups."""
+
+    def join_managers(self, *, grant_id: str, user: str) -> None:
+        """Put a user into the managers' group.
+
+        Raises:
+            GrantError: the provider did not take it.
+        """
+
+

@@ -1,0 +1,366 @@
+"""Signing in with a mailed code.
+
+Written for the way Cognito calls: the same step up to three times, and the first step again after a
+wrong answer. The stream of one address at one client serialises what comes at the same time.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+
+from siutindei.app.effects import request_mail
+from siutindei.app.folding import challenges_of, person_of, version_of
+from siutindei.app.identity import user_id
+from siutindei.app.ports import CommandRepeated
+from siutindei.domain import challenge, fields, person
+from siutindei.domain.challenge import UnknownChallenge
+from siutindei.domain.errors import Invalid
+from siutindei.domain.notification import notification_id
+from siutindei.domain.personal import of
+
+if TYPE_CHECKING:
+    from siutindei.app.delivery import Delivery
+    from siutindei.app.ports import (
+        AddressBook,
+        Clock,
+        Codes,
+        Context,
+        EventStore,
+        Ids,
+        Recorded,
+        Transaction,
+    )
+
+#: How long a sign-in may wait for its mail: Cognito gives the whole step five seconds.
+MAIL_WITHIN: Final = timedelta(seconds=3.5)
+MAIL_TRIES: Final = 2
+LOCALES: Final = ("en", "zh-HK")
+
+
+@attrs.frozen(kw_only=True)
+class Started:
+    """A challenge that waits for its answer.
+
+    Attributes:
+        challenge: its opaque id, which reveals nothing.
+        expires_at: when it takes no more answers.
+        notification: the mail that carries the code; None for an address that nobody signed up
+            with, to whom the rest looks the same.
+    """
+
+    challenge: str
+    expires_at: datetime
+    notification: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What became of an answer."""
+
+    correct: bool
+    attempts_left: int
+
+
+@attrs.frozen(kw_only=True)
+class SignIn:
+    """The use cases of signing in."""
+
+    store: EventStore
+    clock: Clock
+    ids: Ids
+    addresses: AddressBook
+    codes: Codes
+    delivery: Delivery
+    limits: challenge.Limits
+
+    def sign_up(self, context: Context, *, email: object, locale: object = None) -> str:
+        """Open an account for an address, unless it has one; give the user's id.
+
+        Raises:
+            Invalid: `email` or `locale`.
+        """
+        address = self.addresses.normalise(email)
+        language = check_locale(locale)
+        fingerprint = self.addresses.fingerprint(address)
+        try:
+            with self.store.transaction(context) as tx:
+                found = tx.views.person_by_address(fingerprint)
+                if found is not None:
+                    return found.user
+                user = self.ids.uuid()
+                self._sign_up(tx, user, address, fingerprint, language)
+                return user
+        except CommandRepeated as repeated:
+            return repeated.event_ids[0].partition("/")[0].removeprefix(f"{person.CATEGORY}-")
+
+    def _sign_up(
+        self, tx: Transaction, user: str, address: str, fingerprint: str, locale: str | None
+    ) -> person.Person:
+        events = tx.load(person.stream(user))
+        decided = person.sign_up(
+            person_of(events),
+            user=user,
+            email=of(user, address),
+            fingerprint=fingerprint,
+            locale=locale,
+            at=self.clock.now(),
+        )
+        return person_of([*events, *tx.append(person.stream(user), version_of(events), decided)])
+
+    def start(
+        self,
+        context: Context,
+        *,
+        client: str,
+        email: object,
+        user: str | None,
+        locale: object = None,
+    ) -> Started:
+        """Start a sign-in: a challenge, and the mail that carries its code.
+
+        An open challenge younger than the cool-down is given again, and its code is mailed again
+        only when it surely was not mailed before. The challenge is given whether the mail could be
+        sent or not.
+
+        Args:
+            context: who asks.
+            client: the app client.
+            email: the address, as the identity provider knows it.
+            user: the identity provider's id; None when nobody has that address: the same steps are
+                taken and the same limits charged, and no mail is sent.
+            locale: the language of the mail; by default the user's.
+
+        Raises:
+            Invalid: `email`, `locale`, `client` or `user`.
+            TooManySignIns: a limit is reached.
+        """
+        address = self.addresses.normalise(email)
+        language = check_locale(locale)
+        app_client = _check_client(client)
+        known = None if user is None else user_id("user", user)
+        fingerprint = self.addresses.fingerprint(address)
+        stream = challenge.stream(app_client, fingerprint)
+        try:
+            with self.store.transaction(context) as tx:
+                result = self._issue(tx, app_client, address, fingerprint, known, language)
+        except CommandRepeated:
+            result = self._newest(self.store.load(stream, newest=challenge.NEWEST))
+        if isinstance(result, challenge.TooManySignIns):
+            raise result
+        started = _started(result)
+        if started.notification is not None:
+            self.delivery.deliver_now(
+                context, started.notification, tries=MAIL_TRIES, within=MAIL_WITHIN
+            )
+        return started
+
+    def _issue(
+        self,
+        tx: Transaction,
+        client: str,
+        address: str,
+        fingerprint: str,
+        user: str | None,
+        locale: str | None,
+    ) -> Recorded | challenge.TooManySignIns:
+        # The time is read after the lock is held: what waited for it comes later.
+        at = self.clock.now()
+        stream = challenge.stream(client, fingerprint)
+        events = tx.load(stream, newest=challenge.NEWEST)
+        state = challenges_of(events)
+        if challenge.reusable(state, limits=self.limits, at=at) is not None:
+            return self._newest(events)
+        known = (
+            None if user is None else self._sign_up(tx, user, address, fingerprint, locale)
+        )
+        proved = known is not None and known.proof(fingerprint) is not None
+        counts = tx.views.code_counts(
+            client=client, fingerprint=fingerprint, since=at - challenge.WINDOW
+        )
+        language = locale or (None if known is None else known.locale)
+        appended = tx.append(
+            stream,
+            version_of(events),
+            challenge.issue(
+                state,
+                challenge=self.ids.token(),
+                client=client,
+                fingerprint=fingerprint,
+                user=user,
+                proved=proved,
+                locale=language,
+                key_id=self.codes.current_key_id,
+                counts=counts,
+                limits=self.limits,
+                at=at,
+            ),
+        )
+        refused = challenge.refused(counts, self.limits, proved=proved)
+        if refused is not None:
+            return refused
+        issued = self._newest(appended)
+        request_mail(
+            tx,
+            issued,
+            at=at,
+            challenge=_issued(issued).challenge,
+            user=user,
+            recipient=None if user is None else of(user, address),
+            fingerprint=fingerprint,
+            locale=language,
+            expires_at=_issued(issued).expires_at,
+        )
+        return issued
+
+    def _newest(self, events: object) -> Recorded:
+        issued = [
+            entry
+            for entry in events  # type: ignore[attr-defined]
+            if isinstance(entry.event, challenge.Issued)
+        ]
+        newest: Recorded = issued[-1]
+        return newest
+
+    def resume(self, challenge_id: str) -> Started:
+        """Give a challenge again, after a wrong answer: the same, and no mail.
+
+        Raises:
+            UnknownChallenge: there is none with that id.
+        """
+        row = self.store.views.find_code(challenge_id)
+        if row is None:
+            raise UnknownChallenge(challenge_id)
+        events = self.store.load(
+            challenge.stream(row.client, row.fingerprint), newest=challenge.NEWEST
+        )
+        for entry in reversed(events):
+            event = entry.event
+            if isinstance(event, challenge.Issued) and event.challenge == challenge_id:
+                return _started(entry)
+        raise UnknownChallenge(challenge_id)
+
+    def answer(self, context: Context, *, challenge_id: str, code: object) -> Answer:
+        """Answer a challenge; the right answer proves the address, and counts once.
+
+        The code is trimmed. Whether it is right is compared in constant time before anything else
+        is looked at. A challenge of an address that nobody signed up with is never answered right.
+
+        Raises:
+            Invalid: `code` is not text.
+            UnknownChallenge: there is no such challenge.
+        """
+        given = fields.line("code", code, most=64) or ""
+        try:
+            with self.store.transaction(context) as tx:
+                return self._answer(tx, challenge_id, given)
+        except CommandRepeated:
+            return self._answered(context, challenge_id)
+
+    def _answer(self, tx: Transaction, challenge_id: str, given: str) -> Answer:
+        row = tx.views.find_code(challenge_id)
+        if row is None:
+            raise UnknownChallenge(challenge_id)
+        stream = challenge.stream(row.client, row.fingerprint)
+        at = self.clock.now()
+        events = tx.load(stream, newest=challenge.NEWEST)
+        state = challenges_of(events)
+        issued = _issued(self._newest(events))
+        expected = self.codes.code(key_id=issued.key_id, challenge=challenge_id)
+        matches = hmac.compare_digest(expected.encode(), given.encode())
+        correct = matches and issued.user is not None
+        appended = tx.append(
+            stream,
+            version_of(events),
+            challenge.answer(state, challenge=challenge_id, correct=correct, at=at),
+        )
+        if not appended:
+            return Answer(correct=False, attempts_left=0)
+        after = challenges_of([*events, *appended])
+        if after.passed and issued.user is not None:
+            self._prove(tx, issued, cause=appended[-1], at=at)
+        return Answer(correct=after.passed, attempts_left=0 if after.passed else after.attempts_left)
+
+    def _prove(
+        self, tx: Transaction, issued: challenge.Issued, *, cause: Recorded, at: datetime
+    ) -> None:
+        user = issued.user or ""
+        events = tx.load(person.stream(user))
+        state = person_of(events)
+        if state.email is None or state.fingerprint != issued.fingerprint:
+            # The account has another address by now: this code proved one that is theirs no more.
+            return
+        tx.append(
+            person.stream(user),
+            version_of(events),
+            person.prove_address(
+                state,
+                user=user,
+                email=tx.open(state.email),
+                fingerprint=issued.fingerprint,
+                how="code",
+                challenge=issued.challenge,
+                at=at,
+            ),
+            cause=cause,
+        )
+
+    def _answered(self, context: Context, challenge_id: str) -> Answer:
+        """Give the first answer to a command that came again."""
+        row = self.store.views.find_code(challenge_id)
+        if row is None:
+            raise UnknownChallenge(challenge_id)
+        for entry in self.store.load(challenge.stream(row.client, row.fingerprint)):
+            if entry.context.command_id != context.command_id:
+                continue
+            if isinstance(entry.event, challenge.Passed):
+                return Answer(correct=True, attempts_left=0)
+            if isinstance(entry.event, challenge.Missed):
+                return Answer(correct=False, attempts_left=entry.event.attempts_left)
+        raise UnknownChallenge(challenge_id)
+
+
+def check_locale(value: object) -> Literal["en", "zh-HK"] | None:
+    """Read a locale: English, Chinese as written in Hong Kong, or None for anything else.
+
+    Raises:
+        Invalid: not text.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Invalid("locale", "must be text")
+    language = value.strip().lower().replace("_", "-")
+    if language == "en" or language.startswith("en-"):
+        return "en"
+    # Mainland and Singapore Chinese are written otherwise: both languages serve them better.
+    if language in {"zh-hk", "zh-mo", "zh-tw", "zh-hant"} or language.startswith(("zh-hant-", "yue")):
+        return "zh-HK"
+    return None
+
+
+def _check_client(client: object) -> str:
+    checked = user_id("client", client)
+    return checked
+
+
+def _issued(recorded: Recorded) -> challenge.Issued:
+    event = recorded.event
+    if not isinstance(event, challenge.Issued):
+        msg = "not the event of a challenge that was issued"
+        raise TypeError(msg)
+    return event
+
+
+def _started(recorded: Recorded) -> Started:
+    issued = _issued(recorded)
+    return Started(
+        challenge=issued.challenge,
+        expires_at=issued.expires_at,
+        notification=(
+            None if issued.user is None else notification_id(recorded.id, "sign_in_code")
+        ),
+    )

@@ -1,0 +1,381 @@
+"""Tickets: submit, show, list, approve, decline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from siutindei.app.effects import request_grants, request_mail
+from siutindei.app.folding import person_of, ticket_of, version_of
+from siutindei.app.identity import someone, user_id
+from siutindei.app.ports import CommandRepeated, Conflict, Organization, Page
+from siutindei.app.sign_in import check_locale
+from siutindei.domain import fields, person, ticket
+from siutindei.domain.errors import Invalid, NotFound
+from siutindei.domain.personal import Personal, of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from siutindei.app.ports import (
+        AddressBook,
+        Clock,
+        Context,
+        EventStore,
+        Ids,
+        OrganizationDirectory,
+        Recorded,
+        Transaction,
+    )
+
+LIST_DEFAULT: Final = 50
+LIST_MOST: Final = 200
+_NUMBER_TRIES: Final = 5
+#: The word for a decided ticket that the wire contract has always used.
+_WIRE_STATUS: Final[Mapping[ticket.Status, str]] = {
+    "pending": "pending",
+    "approved": "approved",
+    "declined": "rejected",
+}
+WIRE_STATUSES: Final[Mapping[str, ticket.Status]] = {
+    wire: status for status, wire in _WIRE_STATUS.items()
+}
+
+
+@attrs.frozen(kw_only=True)
+class Decided:
+    """A decision, and the organization that it made or assigned."""
+
+    ticket: ticket.Ticket
+    organization: Organization | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Tickets:
+    """The use cases of tickets; what they give has its personal fields opened."""
+
+    store: EventStore
+    clock: Clock
+    ids: Ids
+    addresses: AddressBook
+    directory: OrganizationDirectory
+    stars: int
+
+    def submit(
+        self,
+        context: Context,
+        *,
+        ticket_type: ticket.Type,
+        user: object,
+        email: object,
+        body: Mapping[str, object],
+        vouched: bool = False,
+        locale: object = None,
+    ) -> ticket.Ticket:
+        """Take a ticket, and ask for the notice to support.
+
+        Args:
+            context: who asks.
+            ticket_type: one of the three.
+            user: the submitter's id.
+            email: their address.
+            body: the request body of the wire contract, unchecked.
+            vouched: whether the identity provider's token says that the address is theirs.
+            locale: the language that they read; by default the one that they signed up with.
+
+        Raises:
+            Invalid: names the field.
+            NotFound: feedback on an organization that does not exist.
+            PendingTicket: they have a pending ticket of this type.
+        """
+        submitter = user_id("user", user)
+        address = self.addresses.normalise(email)
+        language = check_locale(locale)
+        submission = self._check(ticket_type, body)
+        for attempt in range(_NUMBER_TRIES):
+            try:
+                with self.store.transaction(context) as tx:
+                    return self._submit(tx, submission, submitter, address, language, vouched)
+            except CommandRepeated as repeated:
+                reference = next(
+                    stream.removeprefix(f"{ticket.CATEGORY}-")
+                    for stream in (id.partition("/")[0] for id in repeated.event_ids)
+                    if stream.startswith(f"{ticket.CATEGORY}-")
+                )
+                return self.show(reference)
+            except Conflict:
+                # The number was taken by somebody else: the next one is tried.
+                if attempt + 1 == _NUMBER_TRIES:
+                    raise
+        raise AssertionError
+
+    def _check(self, ticket_type: ticket.Type, body: Mapping[str, object]) -> ticket.Submission:
+        match ticket_type:
+            case "access_request":
+                return ticket.access_request(body)
+            case "organization_suggestion":
+                return ticket.suggestion(body)
+            case "organization_feedback":
+                submission = ticket.feedback(body, organization_name="")
+                organization = self._organization(submission.organization_id or "")
+                known = {label.id for label in self.directory.labels()}
+                for label in submission.feedback_label_ids:
+                    if label not in known:
+                        raise Invalid("label_ids", f"there is no label {label}")
+                return attrs.evolve(submission, organization_name=organization.name)
+
+    def _organization(self, id: str) -> Organization:
+        found = self.directory.organization(id)
+        if found is None:
+            raise NotFound("organization", id)
+        return found
+
+    def _submit(
+        self,
+        tx: Transaction,
+        submission: ticket.Submission,
+        submitter: str,
+        address: str,
+        locale: str | None,
+        vouched: bool,  # noqa: FBT001
+    ) -> ticket.Ticket:
+        at = self.clock.now()
+        fingerprint = self.addresses.fingerprint(address)
+        reference = ticket.reference(
+            submission.ticket_type, tx.views.next_number(submission.ticket_type)
+        )
+        known = person_of(tx.load(person.stream(submitter)))
+        decided = ticket.submit(
+            submission,
+            id=self.ids.uuid(),
+            reference=reference,
+            submitter=submitter,
+            email=address,
+            fingerprint=fingerprint,
+            assurance=known.proof(fingerprint) or ("token" if vouched else "none"),
+            locale=locale or known.locale,
+            pending=tx.views.pending(submitter=submitter, ticket_type=submission.ticket_type),
+            at=at,
+        )
+        (submitted,) = tx.append(ticket.stream(reference), 0, decided)
+        if vouched:
+            self._prove(tx, known, submitter, address, fingerprint, cause=submitted)
+        request_mail(tx, submitted, at=at, ticket=reference)
+        return ticket_of([submitted])
+
+    def _prove(
+        self,
+        tx: Transaction,
+        known: person.Person,
+        user: str,
+        address: str,
+        fingerprint: str,
+        *,
+        cause: Recorded,
+    ) -> None:
+        stream = person.stream(user)
+        tx.append(
+            stream,
+            version_of(tx.load(stream)),
+            person.prove_address(
+                known,
+                user=user,
+                email=of(user, address),
+                fingerprint=fingerprint,
+                how="token",
+                challenge=None,
+                at=self.clock.now(),
+            ),
+            cause=cause,
+        )
+
+    def show(self, reference_or_id: str) -> ticket.Ticket:
+        """Give a ticket by its number or its UUID.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.store.views.find_ticket(reference_or_id)
+        if found is None:
+            raise NotFound("ticket", reference_or_id)
+        return self.store.open_all(found)
+
+    def list(
+        self,
+        *,
+        status: ticket.Status | None = None,
+        ticket_type: ticket.Type | None = None,
+        submitter: str | None = None,
+        limit: int = LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> Page[ticket.Ticket]:
+        """List tickets, newest first; following `next_cursor` to None visits every one once.
+
+        Raises:
+            Invalid: `limit` or `cursor`.
+        """
+        fields.whole("limit", limit, least=1, most=LIST_MOST)
+        page = self.store.views.tickets(
+            status=status, ticket_type=ticket_type, submitter=submitter, limit=limit, cursor=cursor
+        )
+        return attrs.evolve(page, items=tuple(self.store.open_all(item) for item in page.items))
+
+    def approve(
+        self,
+        context: Context,
+        reference_or_id: str,
+        *,
+        by: object,
+        note: str | None = None,
+        organization_id: object = None,
+        create_organization: object = None,
+    ) -> Decided:
+        """Approve a ticket: the decision, its mail and its grants in one step.
+
+        Raises:
+            Invalid: names the field.
+            NotFound: no such ticket.
+            AlreadyDecided: it was decided before.
+        """
+        reviewer = someone(self.addresses, "by", by)
+        create = fields.flag("create_organization", create_organization)
+        assigned = None
+        if organization_id is not None:
+            id = fields.uuid("organization_id", organization_id)
+            assigned = self.directory.organization(id)
+            if assigned is None:
+                raise Invalid("organization_id", f"there is no organization {id}")
+        made = self.ids.uuid() if create else None
+
+        def decide(state: ticket.Ticket) -> tuple[ticket.Event, ...]:
+            return ticket.approve(
+                state,
+                by=reviewer.shown,
+                reviewer=reviewer.id,
+                note=note,
+                organization_id=None if assigned is None else assigned.id,
+                new_organization_id=made,
+                stars=self.stars,
+                at=self.clock.now(),
+            )
+
+        return self._decide(context, reference_or_id, decide, assigned)
+
+    def decline(
+        self, context: Context, reference_or_id: str, *, by: object, note: str | None = None
+    ) -> Decided:
+        """Decline a ticket: the decision and its mail in one step.
+
+        Raises:
+            Invalid: names the field.
+            NotFound: no such ticket.
+            AlreadyDecided: it was decided before.
+        """
+        reviewer = someone(self.addresses, "by", by)
+
+        def decide(state: ticket.Ticket) -> tuple[ticket.Event, ...]:
+            return ticket.decline(
+                state,
+                by=reviewer.shown,
+                reviewer=reviewer.id,
+                note=note,
+                at=self.clock.now(),
+            )
+
+        return self._decide(context, reference_or_id, decide, None)
+
+    def _decide(
+        self, context: Context, reference_or_id: str, decide: Any, assigned: Organization | None
+    ) -> Decided:
+        try:
+            with self.store.transaction(context) as tx:
+                found = tx.views.find_ticket(reference_or_id)
+                if found is None or found.submitted is None:
+                    raise NotFound("ticket", reference_or_id)
+                stream = ticket.stream(found.submitted.reference)
+                events = tx.load(stream)
+                state = ticket_of(events)
+                (decided,) = tx.append(stream, version_of(events), decide(state))
+                submitted = tx.open_all(found.submitted)
+                request_grants(tx, submitted, decided)
+                request_mail(
+                    tx,
+                    decided,
+                    at=self.clock.now(),
+                    ticket=submitted.reference,
+                    user=submitted.submitter,
+                    recipient=submitted.submitter_email,
+                    fingerprint=submitted.fingerprint,
+                    locale=submitted.locale,
+                )
+                after = tx.open_all(ticket_of([*events, decided]))
+        except CommandRepeated:
+            after = self.show(reference_or_id)
+        return Decided(ticket=after, organization=_organization_of(after, assigned))
+
+
+def _organization_of(state: ticket.Ticket, assigned: Organization | None) -> Organization | None:
+    decision = state.decision
+    if assigned is not None:
+        return assigned
+    if (
+        not isinstance(decision, ticket.Approved)
+        or decision.organization_id is None
+        or state.submitted is None
+    ):
+        return None
+    return Organization(id=decision.organization_id, name=state.submitted.organization_name.text)
+
+
+def wire(state: ticket.Ticket) -> dict[str, object]:
+    """Write a ticket as the wire contract has it: 23 keys, always all of them.
+
+    Personal fields must be opened; what was erased is `[erased]`, and null or empty where a number
+    or a list is expected.
+    """
+    submitted, decision = state.submitted, state.decision
+    if submitted is None:
+        msg = "a ticket that does not exist has no wire form"
+        raise ValueError(msg)
+    approved = decision if isinstance(decision, ticket.Approved) else None
+    organization_id = submitted.organization_id or (approved.organization_id if approved else None)
+    return {
+        "id": submitted.id,
+        "ticket_id": submitted.reference,
+        "ticket_type": submitted.ticket_type,
+        "organization_name": submitted.organization_name.text,
+        "message": _text(submitted.message),
+        "status": _WIRE_STATUS[state.status],
+        "submitter_email": submitted.submitter_email.text,
+        "submitter_id": submitted.submitter,
+        "created_at": submitted.at.isoformat(),
+        "reviewed_at": decision.at.isoformat() if decision else None,
+        "reviewed_by": decision.by.text if decision else None,
+        "admin_notes": _text(decision.note) if decision else None,
+        "description": _text(submitted.description),
+        "suggested_district": _text(submitted.suggested_district),
+        "suggested_address": _text(submitted.suggested_address),
+        "suggested_lat": _number(submitted.suggested_lat),
+        "suggested_lng": _number(submitted.suggested_lng),
+        "media_urls": _lines(submitted.media_urls),
+        "organization_id": organization_id,
+        "feedback_stars": submitted.feedback_stars,
+        "feedback_label_ids": list(submitted.feedback_label_ids),
+        "feedback_text": _text(submitted.feedback_text),
+        "created_organization_id": (
+            approved.organization_id if approved and approved.create_organization else None
+        ),
+    }
+
+
+def _text(value: Personal | None) -> str | None:
+    return None if value is None else value.text
+
+
+def _number(value: Personal | None) -> float | None:
+    return None if value is None or value.is_erased else float(value.text)
+
+
+def _lines(value: Personal | None) -> list[str]:
+    return [] if value is None or value.is_erased else value.text.split("\n")

@@ -1,0 +1,18 @@
+"""Instants as whole microseconds, and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(at: datetime) -> int:
+    """Count the microseconds since 1970, exactly."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> datetime:
+    """Give the instant of a count of microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=value)

@@ -1,0 +1,236 @@
+"""The only module that chooses adapters; a part that nobody asks for is not built.
+
+Imports stand where they are used: a process that replays the history must not have a mail adapter
+among the modules that it has loaded.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from siutindei.adapters.keys import KeyRing
+    from siutindei.adapters.sqlite import SqliteStore
+    from siutindei.app.dead_letters import DeadLetters
+    from siutindei.app.delivery import Delivery
+    from siutindei.app.history import History
+    from siutindei.app.people import People
+    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort
+    from siutindei.app.sign_in import SignIn
+    from siutindei.app.tickets import Tickets
+    from siutindei.settings import Settings
+
+
+def build(settings: Settings, **seams: Any) -> Services:
+    """Wire the application for an installation.
+
+    Args:
+        settings: which installation.
+        **seams: parts to use instead of the production ones, by the name of the attribute of
+            `Services`: `clock`, `ids`, `mail`, `store`, ...
+
+    Raises:
+        Unusable: the installation cannot be used as it is (when a part is built that needs it).
+        Unavailable: not now.
+    """
+    services = Services(settings)
+    for name, part in seams.items():
+        if not hasattr(Services, name):
+            msg = f"there is no part called {name}"
+            raise TypeError(msg)
+        services.__dict__[name] = part
+    return services
+
+
+class Services:
+    """The application: use cases and the adapters under them, each built when it is asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    # --- use cases --------------------------------------------------------------------------------
+
+    @cached_property
+    def sign_in(self) -> SignIn:
+        """Signing in."""
+        from siutindei.app.sign_in import SignIn
+
+        return SignIn(
+            store=self.store,
+            clock=self.clock,
+            ids=self.ids,
+            addresses=self.addresses,
+            codes=self.codes,
+            delivery=self.delivery,
+            limits=self.settings.limits,
+        )
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        """Tickets."""
+        from siutindei.app.tickets import Tickets
+
+        return Tickets(
+            store=self.store,
+            clock=self.clock,
+            ids=self.ids,
+            addresses=self.addresses,
+            directory=self.directory,
+            stars=self.settings.count("SIUTINDEI_FEEDBACK_STARS"),
+        )
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        """Mails and grants."""
+        from siutindei.app.delivery import Delivery
+
+        return Delivery(
+            store=self.store,
+            clock=self.clock,
+            ids=self.ids,
+            mail=self.mail,
+            codes=self.codes,
+            directory=self.directory,
+            identity=self.identity,
+            senders=self.settings.senders,
+            settle=self.settings.seconds("SIUTINDEI_SETTLE"),
+        )
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """Dead letters."""
+        from siutindei.app.dead_letters import DeadLetters
+
+        return DeadLetters(
+            store=self.store, clock=self.clock, ids=self.ids, addresses=self.addresses
+        )
+
+    @cached_property
+    def people(self) -> People:
+        """People."""
+        from siutindei.app.people import People
+
+        return People(
+            store=self.store,
+            clock=self.clock,
+            addresses=self.addresses,
+            mail=self.mail,
+            erasures=self.erasures,
+        )
+
+    @cached_property
+    def history(self) -> History:
+        """The history; no mail adapter is under it."""
+        from siutindei.adapters.projections import NAMES
+        from siutindei.adapters.sqlite import MEMORY, SqliteStore
+        from siutindei.app.history import History
+
+        return History(
+            store=self.store,
+            clock=self.clock,
+            memory=lambda: SqliteStore(MEMORY, master=self.vault_keys, clock=self.clock),
+            projections=tuple(NAMES),
+        )
+
+    # --- adapters ---------------------------------------------------------------------------------
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The machine's clock."""
+        from siutindei.adapters.system import SystemClock
+
+        return SystemClock()
+
+    @cached_property
+    def ids(self) -> Ids:
+        """Random names."""
+        from siutindei.adapters.system import RandomIds
+
+        return RandomIds()
+
+    @cached_property
+    def addresses(self) -> AddressBook:
+        """Addresses and their fingerprints."""
+        from siutindei.adapters.addresses import HashedAddressBook
+
+        return HashedAddressBook(self.index_key)
+
+    @cached_property
+    def codes(self) -> Codes:
+        """Sign-in codes."""
+        from siutindei.adapters.codes import HotpCodes
+
+        return HotpCodes(self.code_keys)
+
+    @cached_property
+    def mail(self) -> MailPort:
+        """Where mails go."""
+        from siutindei.adapters.maildir import Maildir
+
+        return Maildir(self.settings.maildir)
+
+    @cached_property
+    def directory(self) -> Any:
+        """The platform's catalogue and groups."""
+        from siutindei.adapters.directory import JsonDirectory
+
+        return JsonDirectory(self.settings.file("SIUTINDEI_DIRECTORY"))
+
+    @cached_property
+    def identity(self) -> Any:
+        """The users' groups: in the same file as the catalogue."""
+        return self.directory
+
+    @cached_property
+    def erasures(self) -> Any:
+        """The list of erasures, beside the database."""
+        from siutindei.adapters.erasures import ErasureFile
+
+        return ErasureFile(self.settings.home / "erasures.jsonl")
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        """The history, with its read models and its vault."""
+        from siutindei.adapters.sqlite import SqliteStore
+
+        store = SqliteStore(
+            self.settings.sqlite_path, master=self.vault_keys, clock=self.clock
+        )
+        # All keys are made before the first event: a key that is missing later is a loss.
+        # (Which code key it was is not remembered: old ones may go, their codes have expired.)
+        _ = self.code_keys
+        store.check_ring("vault key", self.vault_keys)
+        store.check_ring("index key", self.index_key)
+        return store
+
+    # --- keys -------------------------------------------------------------------------------------
+
+    @cached_property
+    def is_fresh(self) -> bool:
+        """Whether the database (made here when there is none) holds no event yet."""
+        from siutindei.adapters.sqlite import prepare
+
+        return prepare(self.settings.sqlite_path)
+
+    @cached_property
+    def code_keys(self) -> KeyRing:
+        """The ring that codes are derived from."""
+        return self._ring(self.settings.file("SIUTINDEI_CODE_KEYS"))
+
+    @cached_property
+    def vault_keys(self) -> KeyRing:
+        """The ring of master keys."""
+        return self._ring(self.settings.file("SIUTINDEI_VAULT_KEYS"))
+
+    @cached_property
+    def index_key(self) -> KeyRing:
+        """The key of the fingerprints."""
+        return self._ring(self.settings.file("SIUTINDEI_INDEX_KEY"))
+
+    def _ring(self, path: Path) -> KeyRing:
+        from siutindei.adapters.keys import open_ring
+
+        return open_ring(path, may_make=self.is_fresh)

@@ -1,0 +1,24 @@
+"""Every event that can be stored, by its stored name, and how old versions are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from siutindei.domain import challenge, grant, notification, person, ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Event = person.Event | challenge.Event | ticket.Event | notification.Event | grant.Event
+
+EVENTS: Final[Mapping[str, type]] = {
+    **person.EVENTS,
+    **challenge.EVENTS,
+    **ticket.EVENTS,
+    **notification.EVENTS,
+    **grant.EVENTS,
+}
+NAMES: Final[Mapping[type, str]] = {event: name for name, event in EVENTS.items()}
+UPCASTS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {
+    **person.UPCASTS,
+}

@@ -1,0 +1,1 @@
+"""The ways in: each parses what came, makes one call, and renders what it gave."""

@@ -1,0 +1,63 @@
+"""The command line: `siutindei [--home DIR] [--json] COMMAND`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from siutindei.entrypoints.cli import (
+    demo,
+    history,
+    installation,
+    ledger,
+    people,
+    sign_in,
+    tickets,
+    worker,
+)
+from siutindei.entrypoints.cli.base import Group, Installation, example
+
+__all__ = ["main"]
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=example("siutindei demo", "siutindei --json ticket list --status pending"),
+)
+@click.option(
+    "--home",
+    type=click.Path(file_okay=True, path_type=Path),
+    help="The folder of this installation; by default $SIUTINDEI_HOME.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, and nothing else.")
+@click.option(
+    "--command-id",
+    metavar="ID",
+    help="A name for this one command: repeated under it, it is done once and answers the same.",
+)
+@click.version_option(package_name="siutindei")
+@click.pass_context
+def main(ctx: click.Context, home: Path | None, as_json: bool, command_id: str | None) -> None:
+    """Sign-in codes, tickets, decisions and their mails, told by their history.
+
+    Exit codes: 0 done; 1 refused by a rule; 2 wrong input or an unusable installation; 3 not found;
+    75 not now, nothing was changed, try again; 70 our fault.
+    """
+    ctx.obj = Installation(home=home, json=as_json, command_id=command_id)
+
+
+for command in (
+    demo.demo,
+    sign_in.sign_in,
+    tickets.ticket,
+    worker.worker,
+    ledger.notification,
+    ledger.dead_letter,
+    history.history,
+    people.person,
+    installation.config,
+    installation.doctor,
+):
+    main.add_command(command)

@@ -1,0 +1,199 @@
+"""`notification` and `dead-letter`: the ledger of mails and grants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from siutindei.domain import notification as notifications
+from siutindei.domain.errors import Invalid, NotFound
+from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
+from siutindei.entrypoints.cli.output import iso, print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from siutindei.app.dead_letters import DeadLetter
+
+
+@click.group("notification", cls=Group)
+def notification() -> None:
+    """Look at the mails that were asked for, and what became of them."""
+
+
+@notification.command("list", epilog=example("siutindei notification list --status accepted"))
+@click.option("--status", type=click.Choice(notifications.STATUSES), help="Only in this status.")
+@click.option("--kind", type=click.Choice(notifications.KINDS), help="Only of this kind.")
+@click.option("--ticket", metavar="REF", help="Only about this ticket.")
+@pass_installation
+def list_(
+    installation: Installation,
+    status: notifications.Status | None,
+    kind: notifications.Kind | None,
+    ticket: str | None,
+) -> None:
+    """List notifications, oldest first."""
+    views = installation.services.store.views
+    items = [
+        _document(item)
+        for item in views.notifications(
+            status=status, kind=kind, ticket=None if ticket is None else ticket.upper()
+        )
+    ]
+    if installation.json:
+        print_json({"items": items})
+        return
+    print_table(
+        ("id", "kind", "cause", "status", "attempts", "message id", "error"),
+        (
+            (
+                item["id"],
+                item["kind"],
+                item["cause"],
+                item["status"],
+                item["attempts"],
+                item["message_id"],
+                item["last_error"],
+            )
+            for item in items
+        ),
+        empty="no notifications",
+    )
+
+
+@notification.command(epilog=example("siutindei notification show 0f3c9b1e5d7a4c2f8e6b0a1d2c3e4f50"))
+@click.argument("id")
+@pass_installation
+def show(installation: Installation, id: str) -> None:
+    """Show the notification ID; the address that it goes to stays sealed."""
+    found = installation.services.store.views.find_notification(id)
+    if found is None:
+        raise NotFound("notification", id)
+    document = _document(found)
+    if installation.json:
+        print_json(document)
+    else:
+        print_fields(document.items())
+
+
+def _document(item: notifications.Notification) -> dict[str, Any]:
+    requested = item.requested
+    if requested is None:
+        raise AssertionError
+    return {
+        "id": requested.id,
+        "kind": requested.kind,
+        "cause": requested.cause,
+        "ticket": requested.ticket,
+        "status": item.status,
+        "why": item.why,
+        "attempts": item.calls,
+        "message_id": item.message_id,
+        "first_error": item.first_error,
+        "last_error": item.last_error,
+        "template": f"{requested.template} {requested.template_version}",
+        "template_hash": requested.template_hash,
+        "requested_at": iso(requested.at),
+        "accepted_at": iso(item.accepted_at),
+        "due_at": iso(item.due_at),
+        "expires_at": iso(requested.expires_at),
+        "discarded": item.discarded,
+    }
+
+
+@click.group("dead-letter", cls=Group)
+def dead_letter() -> None:
+    """Look at what was given up, and try it again or close it."""
+
+
+@dead_letter.command("list", epilog=example("siutindei dead-letter list"))
+@pass_installation
+def list_letters(installation: Installation) -> None:
+    """List dead letters: mails and grants."""
+    _print_letters(installation, installation.services.dead_letters.list(), "no dead letters")
+
+
+@dead_letter.command("show", epilog=example("siutindei dead-letter show R00001-organization"))
+@click.argument("id")
+@pass_installation
+def show_letter(installation: Installation, id: str) -> None:
+    """Show the dead letter ID."""
+    letter = installation.services.dead_letters.show(id)
+    if installation.json:
+        print_json(attrs.asdict(letter))
+    else:
+        print_fields(attrs.asdict(letter).items())
+
+
+@dead_letter.command(epilog=example("siutindei dead-letter redrive --all --dry-run --by ops-1"))
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "every", is_flag=True, help="Every dead letter.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be redriven.")
+@click.option("--by", required=True, help="Who redrives.")
+@pass_installation
+def redrive(
+    installation: Installation, ids: tuple[str, ...], every: bool, dry_run: bool, by: str
+) -> None:
+    """Give dead letters three more attempts; the worker makes them."""
+    service = installation.services.dead_letters
+    chosen = _chosen(installation, ids, every=every)
+    if dry_run:
+        letters = [service.show(id) for id in chosen]
+        _print_letters(installation, letters, "nothing to redrive", dry_run=True)
+        return
+    letters = service.redrive(installation.context(), chosen, by=by) if chosen else []
+    _print_letters(installation, letters, "nothing to redrive", dry_run=False)
+
+
+@dead_letter.command(
+    epilog=example("siutindei dead-letter discard ID --by ops-1 --reason 'told by telephone'")
+)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "every", is_flag=True, help="Every dead letter.")
+@click.option("--by", required=True, help="Who discards.")
+@click.option("--reason", required=True, help="Why, at most 500 characters.")
+@pass_installation
+def discard(
+    installation: Installation, ids: tuple[str, ...], every: bool, by: str, reason: str
+) -> None:
+    """Close dead letters without sending them."""
+    chosen = _chosen(installation, ids, every=every)
+    letters = (
+        installation.services.dead_letters.discard(
+            installation.context(), chosen, by=by, reason=reason
+        )
+        if chosen
+        else []
+    )
+    _print_letters(installation, letters, "nothing to discard")
+
+
+def _chosen(installation: Installation, ids: tuple[str, ...], *, every: bool) -> list[str]:
+    if every == bool(ids):
+        raise Invalid("id", "name the dead letters, or give --all, and not both")
+    return [letter.id for letter in installation.services.dead_letters.list()] if every else [*ids]
+
+
+def _print_letters(
+    installation: Installation, letters: list[DeadLetter], empty: str, **more: object
+) -> None:
+    if installation.json:
+        print_json({"items": [attrs.asdict(letter) for letter in letters]} | more)
+        return
+    print_table(
+        ("id", "what", "kind", "ticket", "why", "calls", "last error", "redrive"),
+        (
+            (
+                letter.id,
+                letter.work,
+                letter.kind,
+                letter.ticket,
+                letter.why,
+                letter.calls,
+                letter.last_error,
+                "would do nothing" if letter.would_do_nothing else "would try again",
+            )
+            for letter in letters
+        ),
+        empty=empty,
+    )

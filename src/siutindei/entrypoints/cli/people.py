@@ -1,0 +1,61 @@
+"""`person`: export and erase."""
+
+from __future__ import annotations
+
+import click
+
+from siutindei.entrypoints.cli.base import (
+    Group,
+    Installation,
+    example,
+    operator,
+    pass_installation,
+)
+from siutindei.entrypoints.cli.output import print_fields, print_json, print_table
+
+
+@click.group(cls=Group)
+def person() -> None:
+    """Export what is kept about a person, or erase it."""
+
+
+@person.command(epilog=example("siutindei --json person export 5f0c... > person.json"))
+@click.argument("user")
+@pass_installation
+def export(installation: Installation, user: str) -> None:
+    """Print everything that is kept about USER, in full."""
+    data = installation.services.people.export(user)
+    if installation.json:
+        print_json(data)
+        return
+    print_fields(
+        (name, value) for name, value in data.items() if name not in {"tickets", "mails", "history"}
+    )
+    for name in ("tickets", "mails", "history"):
+        rows = data[name]
+        click.echo(f"\n{name}")
+        columns = list(rows[0]) if rows else []
+        if name == "tickets":
+            for row in rows:
+                print_fields(row.items())
+                click.echo()
+        else:
+            print_table(columns, (row.values() for row in rows), empty="none")
+
+
+@person.command(
+    epilog=example("siutindei person erase 5f0c... --by ops-1 --reason 'asked on the telephone'")
+)
+@click.argument("user")
+@click.option("--by", default=operator, show_default="the operating system's user")
+@click.option("--reason", required=True, help="Why, at most 500 characters.")
+@pass_installation
+def erase(installation: Installation, user: str, by: str, reason: str) -> None:
+    """Destroy the keys of everything personal that USER left; it cannot be undone."""
+    result = installation.services.people.erase(
+        installation.context(), user, by=by, reason=reason
+    )
+    if installation.json:
+        print_json({"user": result.user, "erased_fields": result.erased_fields})
+    else:
+        click.echo(f"erased: {result.erased_fields} fields of {result.user} can be read no more")
