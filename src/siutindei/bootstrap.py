@@ -196,9 +196,7 @@ class Services:
         """The history, with its read models and its vault."""
         from siutindei.adapters.sqlite import SqliteStore
 
-        store = SqliteStore(
-            self.settings.sqlite_path, master=self.vault_keys, clock=self.clock
-        )
+        store = SqliteStore(self.settings.sqlite_path, master=self.vault_keys, clock=self.clock)
         # All keys are made before the first event: a key that is missing later is a loss.
         # (Which code key it was is not remembered: old ones may go, their codes have expired.)
         _ = self.code_keys

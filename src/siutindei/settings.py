@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -12,8 +13,8 @@ from siutindei.domain.challenge import Limits
 from siutindei.domain.errors import Invalid
 from siutindei.domain.mail import Senders
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+#: As many digits as a number may have.
+_DIGITS: Final = 9
 
 Form = Literal["text", "seconds", "days", "count", "secret"]
 
@@ -210,7 +211,7 @@ def _check(setting: Setting, text: str) -> str:
     if setting.name == "SIUTINDEI_HOME":
         return str(Path(text).expanduser().absolute())
     if setting.form in {"seconds", "days", "count"}:
-        if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
             raise Invalid(setting.name, f"{text!r} is not a whole number")
         if int(text) < setting.least:
             raise Invalid(setting.name, f"must be at least {setting.least}")

@@ -8,6 +8,7 @@ import inspect
 import mailbox
 import os
 import re
+import resource
 import signal
 import stat
 import subprocess
@@ -49,14 +50,12 @@ ONE: Final = "1" * 32
 TWO: Final = "2" * 32
 
 
-def letter(
-    notification_id: str = ONE, *, recipient: str = ANN, locale: str | None = None
-) -> mail.Mail:
+def letter(notification_id: str = ONE, *, locale: str | None = None) -> mail.Mail:
     """Write a mail with a code."""
     return mail.sign_in_code(
         SENDERS,
         notification_id=notification_id,
-        recipient=recipient,
+        recipient=ANN,
         locale=locale,
         code="012345",
         lifetime=timedelta(minutes=5),
@@ -114,6 +113,7 @@ class MailPortContract:
 
         assert port.lookup(ONE) == Found(answer="accepted", message_id=message_id)
         assert port.lookup(TWO) == Found(answer="not_accepted")
+        assert port.lookup(f"../new/{ONE}") == Found(answer="not_accepted")
 
     def test_takes_a_notification_once(self, tmp_path: Path) -> None:
         """The same notification is the same mail, however often it is sent."""
@@ -340,7 +340,7 @@ def test_read_by_a_mail_program(port: Maildir) -> None:
 
 @pytest.mark.parametrize("flags", ["", "S", "FRS", "T"])
 def test_read_and_flagged(port: Maildir, flags: str) -> None:
-    """A mail that a reader moved to cur/ and flagged is not delivered again, and can be forgotten."""
+    """A mail that was moved to cur/ and flagged is not delivered again, and can be forgotten."""
     message_id = port.send(letter())
     (port.path / "new" / message_id).rename(port.path / "cur" / f"{message_id}:2,{flags}")
 
@@ -363,9 +363,25 @@ def test_read_without_flags(port: Maildir) -> None:
     assert len(messages(port.path)) == 1
 
 
+def test_overtaken(port: Maildir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery that another one overtakes while it writes is the same delivery."""
+    encode = mime.encode
+
+    def overtaken(one: mail.Mail, *, at: datetime) -> bytes:
+        monkeypatch.setattr(mime, "encode", encode)
+        port.send(one)
+        return encode(one, at=at)
+
+    monkeypatch.setattr(mime, "encode", overtaken)
+
+    assert port.send(letter()) == f"maildir-{ONE}"
+    assert files(port.path, "new") == [f"maildir-{ONE}"]
+    assert files(port.path, "tmp") == []
+
+
 @pytest.mark.slow
 def test_read_while_it_is_delivered(port: Maildir) -> None:
-    """Deliverers that repeat each other while a reader moves and flags mails make no second mail."""
+    """Many deliveries of the same mails, while a reader moves and flags them, make no second."""
     ids = [f"{number:032x}" for number in range(60)]
     port.send(letter(ids[0]))
     done = threading.Event()
@@ -431,27 +447,20 @@ def test_disk_errors(
     assert len(messages(port.path)) == 2
 
 
-def test_half_a_mail_is_none(port: Maildir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up in the middle of a mail leaves nothing of it."""
+def test_half_a_mail_is_none(port: Maildir) -> None:
+    """A mail that the system stops writing in the middle leaves nothing of itself."""
     port.send(letter(TWO))
-    monkeypatch.setattr(
-        mime, "encode", lambda mail, *, at: FullAfter(b"From: hello@example.com\r\n")
-    )
+    _, hard = unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    with pytest.raises(ports.MailNotSent, match="ENOSPC"):
-        port.send(letter())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(ports.MailNotSent, match="EFBIG"):
+            port.send(letter())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 
     assert files(port.path, "tmp") == []
     assert files(port.path, "new") == [f"maildir-{TWO}"]
-
-
-class FullAfter(bytes):
-    """Bytes that cannot be written to their end."""
-
-    __slots__ = ()
-
-    def __buffer__(self, flags: int) -> memoryview:
-        raise OSError(errno.ENOSPC, "no")
 
 
 def test_delivered_but_not_for_sure(port: Maildir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -679,8 +688,22 @@ def test_same_bytes() -> None:
 
 anything = st.text(st.characters(exclude_categories=()), max_size=400) | st.lists(
     st.sampled_from(
-        ["\r\nBcc: eve@example.com\r\n\r\n", f"\n--=_{ONE}--\n", "\n.\n", "=0D=0A", "\nFrom x\n"]
-        + ["快樂", "\u202e", "\x00", "\ud800", " ", "\t", "<b>", "=?utf-8?q?=0A?=", "x" * 1200]
+        [
+            "\r\nBcc: eve@example.com\r\n\r\n",
+            f"\n--=_{ONE}--\n",
+            "\n.\n",
+            "\nFrom x\n",
+            "=0D=0A",
+            "=?utf-8?q?=0A?=",
+            "<b>",
+            "快樂",
+            "\u202e",
+            "\x00",
+            "\ud800",
+            " ",
+            "\t",
+            "x" * 1200,
+        ]
     ),
     max_size=20,
 ).map("".join)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 from email_validator import EmailNotValidError, validate_email
 
+from siutindei.adapters.keys import KeyRing
 from siutindei.domain.errors import Invalid
-
-if TYPE_CHECKING:
-    from siutindei.adapters.keys import KeyRing
 
 _MOST: Final = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
 
@@ -35,9 +33,7 @@ class HashedAddressBook:
         if len(text) > _MOST:
             raise Invalid(field, f"is longer than {_MOST} characters")
         try:
-            checked = validate_email(
-                text.strip(), check_deliverability=False, allow_smtputf8=False
-            )
+            checked = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=False)
         except EmailNotValidError as error:
             raise Invalid(field, _without_address(str(error))) from None
         address = checked.ascii_email

@@ -6,7 +6,7 @@ with an empty default changes no stored byte. Personal fields are strings: the c
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime  # noqa: TC003  # msgspec reads the annotation
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
@@ -167,7 +167,7 @@ def seal(event: Event, stream: str, version: int, sealer: Callable[[Personal], s
         ValueError: a field is still sealed under another place.
     """
     sealed: dict[str, Personal] = {}
-    for name in personal_fields(type(event)):
+    for name in _personal_fields(event):
         value: Personal | None = getattr(event, name)
         if value is None or value.is_erased:
             continue
@@ -179,30 +179,33 @@ def seal(event: Event, stream: str, version: int, sealer: Callable[[Personal], s
         token = sealer(placed)
         sealed[name] = _decode_personal(Personal, token)
         sealed[name].place = place
-    return attrs.evolve(event, **sealed) if sealed else event
+    changes: dict[str, Any] = dict(sealed)
+    return attrs.evolve(event, **changes)
 
 
 def bind(event: Event, stream: str, version: int) -> None:
     """Tell every sealed field of a decoded event where it stood."""
-    for name in personal_fields(type(event)):
+    for name in _personal_fields(event):
         value: Personal | None = getattr(event, name)
         if value is not None:
             value.place = f"{stream}/{version}/{name}"
 
 
-@cache
-def personal_fields(event: type) -> tuple[str, ...]:
-    """Name the personal fields of an event class."""
-    hints = get_type_hints(event)
-    return tuple(
-        field.name
-        for field in attrs.fields(event)
-        if hints[field.name] in {Personal, Personal | None}
+#: The personal fields of each event class.
+PERSONAL: Final = {
+    kind: tuple(
+        name for name, hint in get_type_hints(kind).items() if hint in {Personal, Personal | None}
     )
+    for kind in catalogue.NAMES
+}
+
+
+def _personal_fields(event: Event) -> tuple[str, ...]:
+    return PERSONAL[type(event)]
 
 
 @cache
-def _decoder(event: type[S]) -> msgspec.json.Decoder[S]:
+def _decoder(event: Any) -> Any:
     return msgspec.json.Decoder(event, dec_hook=_decode_personal)
 
 
@@ -232,7 +235,9 @@ def encode_document(state: object) -> bytes:
 
 def decode_document(kind: type[S], data: bytes) -> S:
     """Decode an aggregate's state."""
-    return _document_decoder(kind).decode(data)
+    hashable: Any = kind
+    state: S = _document_decoder(hashable).decode(data)
+    return state
 
 
 def _encode_placed(value: object) -> str:
@@ -241,7 +246,7 @@ def _encode_placed(value: object) -> str:
 
 
 def _decode_placed(_: type, value: str) -> Personal:
-    token, _, place = value.partition(" ")
+    token, __, place = value.partition(" ")
     personal = _decode_personal(Personal, token)
     personal.place = place
     return personal
@@ -251,5 +256,5 @@ _document_encoder = msgspec.json.Encoder(enc_hook=_encode_placed)
 
 
 @cache
-def _document_decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
+def _document_decoder(kind: Any) -> Any:
     return msgspec.json.Decoder(kind, dec_hook=_decode_placed)

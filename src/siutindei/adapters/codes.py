@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import attrs
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.hotp import HOTP
 
+from siutindei.adapters.keys import KeyRing
 from siutindei.app.ports import Unusable
 from siutindei.domain.challenge import CODE_DIGITS
-
-if TYPE_CHECKING:
-    from siutindei.adapters.keys import KeyRing
 
 
 @attrs.frozen

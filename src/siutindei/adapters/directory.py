@@ -8,6 +8,7 @@ written whole (a new file that takes the old one's place) under a lock between p
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,7 +19,6 @@ from siutindei.app.ports import FeedbackLabel, GrantError, Organization, Unusabl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 
 class _Organization(msgspec.Struct):

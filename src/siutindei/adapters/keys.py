@@ -8,6 +8,7 @@ import errno
 import hmac
 import os
 import secrets
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,6 @@ import msgspec
 from siutindei.app.ports import Unavailable, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 KEY_BYTES: Final = 32

@@ -131,20 +131,20 @@ class Maildir:
     def _deliver(self, mail: Mail) -> str:
         name = _name(mail.notification_id)
         draft: Path | None = None
-        linked = False
+        delivered = False
         try:
             self._make()
-            if self._find(name) is not None:
-                return name
-            draft = self.path / "tmp" / f"{name}.{os.getpid()}.{secrets.token_hex(8)}"
-            _write(draft, mime.encode(mail, at=self._now()))
-            with self._lock():
-                if self._find(name) is None:
-                    os.link(draft, self.path / "new" / name)
-                    linked = True
-                    _sync(self.path / "new")
+            delivered = self._find(name) is not None
+            if not delivered:
+                draft = self.path / "tmp" / f"{name}.{os.getpid()}.{secrets.token_hex(8)}"
+                _write(draft, mime.encode(mail, at=self._now()))
+                with self._lock():
+                    if self._find(name) is None:
+                        os.link(draft, self.path / "new" / name)
+                delivered = True
+            _sync(self.path / "new")
         except OSError as error:
-            if linked:
+            if delivered:
                 text = _why("the mail was delivered, but may not survive a power failure", error)
                 raise ports.MailOutcomeUnknown(text) from None
             raise ports.MailNotSent(_why("the maildir did not take the mail", error)) from None

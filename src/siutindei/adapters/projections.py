@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from eventsourcing.persistence import Cursor
 
 from siutindei.adapters.codec import decode_document, encode_document
 from siutindei.app.ports import CodeRow, Due, Page, PersonRow
@@ -20,11 +23,8 @@ from siutindei.domain import challenge, grant, notification, person, ticket
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
-
-    from eventsourcing.persistence import Cursor
 
     from siutindei.app.ports import Recorded
 
@@ -59,6 +59,16 @@ TABLES: Final = (
 )
 
 
+#: Each read model, and what puts its rows into an order that does not depend on how they got there.
+NAMES: Final = {
+    "tickets": "reference",
+    "pending": "reference",
+    "people": "user",
+    "codes": "challenge",
+    "notifications": "id",
+    "grants": "id",
+}
+
 # --- writing -------------------------------------------------------------------------------------
 
 
@@ -92,9 +102,7 @@ def _project_ticket(cursor: Cursor, recorded: Recorded) -> None:
             (event.submitter, event.ticket_type, reference),
         )
         return
-    state = ticket.evolve(
-        _document(cursor, "tickets", "reference", reference, ticket.Ticket, ticket.INITIAL), event
-    )
+    state = ticket.evolve(_document(cursor, "tickets", reference, ticket.Ticket), event)
     cursor.execute(
         "UPDATE tickets SET status = ?, stars = ?, document = ? WHERE reference = ?",
         (state.status, getattr(event, "stars", 0), encode_document(state), reference),
@@ -138,14 +146,7 @@ def _project_notification(cursor: Cursor, recorded: Recorded) -> None:
     event: Any = recorded.event
     id = recorded.stream.removeprefix(f"{notification.CATEGORY}-")
     state = notification.evolve(
-        _document(
-            cursor,
-            "notifications",
-            "id",
-            id,
-            notification.Notification,
-            notification.INITIAL,
-        ),
+        _document(cursor, "notifications", id, notification.Notification),
         event,
     )
     due_at = None if state.due_at is None else micros(state.due_at)
@@ -174,9 +175,7 @@ def _project_notification(cursor: Cursor, recorded: Recorded) -> None:
 def _project_grant(cursor: Cursor, recorded: Recorded) -> None:
     event: Any = recorded.event
     id = recorded.stream.removeprefix(f"{grant.CATEGORY}-")
-    state = grant.evolve(
-        _document(cursor, "grants", "id", id, grant.Grant, grant.INITIAL), event
-    )
+    state = grant.evolve(_document(cursor, "grants", id, grant.Grant), event)
     due_at = None if state.due_at is None else micros(state.due_at)
     if isinstance(event, grant.Requested):
         cursor.execute(
@@ -200,10 +199,10 @@ _PROJECTIONS: Final[dict[str, Callable[[Cursor, Recorded], None]]] = {
 }
 
 
-def _document(cursor: Cursor, table: str, key: str, id: str, kind: type, initial: Any) -> Any:
-    cursor.execute(f"SELECT document FROM {table} WHERE {key} = ?", (id,))  # noqa: S608
+def _document(cursor: Cursor, table: str, id: str, kind: type) -> Any:
+    cursor.execute(f"SELECT document FROM {table} WHERE {NAMES[table]} = ?", (id,))
     row = cursor.fetchone()
-    return initial if row is None else decode_document(kind, row["document"])
+    return kind() if row is None else decode_document(kind, row["document"])
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -247,7 +246,7 @@ class SqlViews:
             where.append("position < ?")
             values.append(_decode_cursor(cursor))
         rows = self._rows(
-            f"SELECT position, document FROM tickets {_clause(where)}"  # noqa: S608
+            f"SELECT position, document FROM tickets {_clause(where)}"
             " ORDER BY position DESC LIMIT ?",
             (*values, limit + 1),
         )
@@ -260,7 +259,7 @@ class SqlViews:
     def pending_count(self, ticket_type: ticket.Type | None = None) -> int:
         """Count pending tickets."""
         where, values = _where(ticket_type=ticket_type)
-        row = self._row(f"SELECT count(*) AS n FROM pending {_clause(where)}", values)  # noqa: S608
+        row = self._row(f"SELECT count(*) AS n FROM pending {_clause(where)}", values)
         return int(row["n"])
 
     def pending(self, *, submitter: str, ticket_type: ticket.Type) -> str | None:
@@ -316,8 +315,8 @@ class SqlViews:
             (fingerprint, micros(since)),
         )
         others = self._row(
-            "SELECT coalesce(sum(client = ?), 0) AS client, coalesce(sum(1 - proved), 0) AS unproved"
-            " FROM codes WHERE issued_at > ?",
+            "SELECT coalesce(sum(client = ?), 0) AS client,"
+            " coalesce(sum(1 - proved), 0) AS unproved FROM codes WHERE issued_at > ?",
             (client, micros(since)),
         )
         return challenge.Counts(
@@ -340,7 +339,7 @@ class SqlViews:
         """List notifications, oldest first."""
         where, values = _where(status=status, kind=kind, ticket=ticket, user=user)
         rows = self._rows(
-            f"SELECT document FROM notifications {_clause(where)} ORDER BY position",  # noqa: S608
+            f"SELECT document FROM notifications {_clause(where)} ORDER BY position",
             values,
         )
         return [decode_document(notification.Notification, row["document"]) for row in rows]
@@ -351,7 +350,7 @@ class SqlViews:
         """List grants, oldest first."""
         where, values = _where(ticket=ticket, status=status)
         rows = self._rows(
-            f"SELECT document FROM grants {_clause(where)} ORDER BY position",  # noqa: S608
+            f"SELECT document FROM grants {_clause(where)} ORDER BY position",
             values,
         )
         return [decode_document(grant.Grant, row["document"]) for row in rows]
@@ -383,21 +382,10 @@ class SqlViews:
         return None if row["due_at"] is None else from_micros(row["due_at"])
 
 
-#: Each read model, and what puts its rows into an order that does not depend on how they got there.
-NAMES: Final = {
-    "tickets": "reference",
-    "pending": "reference",
-    "people": "user",
-    "codes": "challenge",
-    "notifications": "id",
-    "grants": "id",
-}
-
-
 def rows(cursor: Cursor, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
     """Give every row of the read models named, in a fixed order."""
     for name in names:
-        cursor.execute(f"SELECT * FROM {name} ORDER BY {NAMES[name]}")  # noqa: S608
+        cursor.execute(f"SELECT * FROM {name} ORDER BY {NAMES[name]}")
         for row in cursor.fetchall():
             yield name, *row
 
@@ -405,9 +393,7 @@ def rows(cursor: Cursor, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
 def _person(row: Any) -> PersonRow | None:
     if row is None:
         return None
-    return PersonRow(
-        user=row["user"], fingerprint=row["fingerprint"], erased=bool(row["erased"])
-    )
+    return PersonRow(user=row["user"], fingerprint=row["fingerprint"], erased=bool(row["erased"]))
 
 
 def _where(**columns: object) -> tuple[list[str], list[Any]]:
@@ -426,8 +412,10 @@ def _encode_cursor(position: int) -> str:
 def _decode_cursor(cursor: str) -> int:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        if not text.startswith("p") or not text[1:].isdecimal() or _encode_cursor(int(text[1:])) != cursor:
-            raise ValueError
     except (ValueError, binascii.Error, UnicodeError):
-        raise Invalid("cursor", "is none of ours; leave it out to start again") from None
-    return int(text[1:])
+        text = ""
+    position = text.removeprefix("p")
+    # Only the very text that we gave counts: base64 has several for the same bytes.
+    if not position.isdecimal() or _encode_cursor(int(position)) != cursor:
+        raise Invalid("cursor", "is none of ours; leave it out to start again")
+    return int(position)

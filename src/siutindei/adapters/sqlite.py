@@ -93,8 +93,11 @@ class Datastore(SQLiteDatastore):
         super().__init__(database, originator_id_type="text")
         self.pool.close()
         # Memory is one connection: another would see another, empty database.
-        one = {"pool_size": 1, "max_overflow": 0} if database == MEMORY else {}
-        self.pool = _Pool(db_name=database, **one)
+        self.pool = (
+            _Pool(db_name=database, pool_size=1, max_overflow=0)
+            if database == MEMORY
+            else _Pool(db_name=database)
+        )
 
 
 class Recorder(SQLiteApplicationRecorder):
@@ -399,14 +402,15 @@ class SqliteStore:
         self, cursor: SQLiteCursor, stream: str, *, newest: int | None, until: int | None
     ) -> Sequence[Recorded]:
         """Read a stream in order with a cursor."""
-        where, values = "originator_id = ?", [stream]
+        where = "originator_id = ?"
+        values: list[object] = [stream]
         if until is not None:
             where, values = f"{where} AND originator_version <= ?", [*values, until]
         order = "ASC"
         if newest is not None:
             order, values = "DESC LIMIT ?", [*values, newest]
         cursor.execute(
-            f"SELECT * FROM stored_events WHERE {where} ORDER BY originator_version {order}",  # noqa: S608
+            f"SELECT * FROM stored_events WHERE {where} ORDER BY originator_version {order}",
             values,
         )
         rows = cursor.fetchall()
@@ -445,8 +449,7 @@ class SqliteStore:
             where.append("originator_id = ?")
             values.append(stream)
         statement = (
-            f"SELECT * FROM stored_events WHERE {' AND '.join(where)}"  # noqa: S608
-            " ORDER BY rowid LIMIT ?"
+            f"SELECT * FROM stored_events WHERE {' AND '.join(where)} ORDER BY rowid LIMIT ?"
         )
         while True:
             with self._reading() as cursor:

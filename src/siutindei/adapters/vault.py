@@ -1,7 +1,7 @@
 """The vault: one key for each owner and stream, wrapped by the master key, destroyed to erase.
 
 AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces. A data key seals the few fields of one
-stream; its associated data is the field's place, so that a ciphertext moved elsewhere does not open.
+stream; the associated data is a field's place, so that a ciphertext moved elsewhere does not open.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NONCE: Final = 12
-_NO_TOKEN: Final = "erased"  # what a field of an erased owner is stored as; not a secret
+_NOTHING: Final = "erased"  # what a field of an erased owner is stored as
 
 TABLES: Final = (
     "CREATE TABLE vault_keys (key_id TEXT PRIMARY KEY, owner TEXT NOT NULL, stream TEXT NOT NULL,"
@@ -50,7 +50,7 @@ class CursorVault:
         stream = personal.place.split("/", 1)[0]
         found = self._key_for(personal.owner, stream)
         if found is None:
-            return _NO_TOKEN
+            return _NOTHING
         key_id, key = found
         nonce = secrets.token_bytes(_NONCE)
         sealed = nonce + key.encrypt(nonce, personal.clear.encode(), personal.place.encode())
@@ -74,9 +74,7 @@ class CursorVault:
         key = self._unwrap(key_id, row["owner"], row["stream"], row["master_id"], row["wrapped"])
         sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         try:
-            clear = AESGCM(key).decrypt(
-                sealed[:_NONCE], sealed[_NONCE:], personal.place.encode()
-            )
+            clear = AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], personal.place.encode())
         except InvalidTag:
             msg = f"the personal field {personal.place} was altered or moved"
             raise Unusable(msg) from None
@@ -158,4 +156,4 @@ class CursorVault:
 
 
 def _wrapping(key_id: str, owner: str, stream: str) -> bytes:
-    return "\n".join((key_id, owner, stream)).encode()
+    return f"{key_id}\n{owner}\n{stream}".encode()

@@ -8,6 +8,7 @@ import attrs
 
 from siutindei.app.folding import grant_of, notification_of, version_of
 from siutindei.app.identity import someone
+from siutindei.app.ports import AddressBook, Clock, EventStore, Ids, Work
 from siutindei.domain import fields, grant, notification
 from siutindei.domain.errors import NotFound
 from siutindei.domain.personal import Personal
@@ -15,7 +16,7 @@ from siutindei.domain.personal import Personal
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from siutindei.app.ports import AddressBook, Clock, Context, EventStore, Ids, Work
+    from siutindei.app.ports import Context
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +57,7 @@ class DeadLetters:
     ids: Ids
     addresses: AddressBook
 
-    def list(self) -> list[DeadLetter]:
+    def all(self) -> list[DeadLetter]:
         """List what was given up and not looked at yet, mails first."""
         at = self.clock.now()
         views = self.store.views
@@ -66,7 +67,11 @@ class DeadLetters:
                 for item in views.notifications(status="dead_lettered")
                 if not item.discarded
             ),
-            *(_of_grant(item) for item in views.grants(status="dead_lettered") if not item.discarded),
+            *(
+                _of_grant(item)
+                for item in views.grants(status="dead_lettered")
+                if not item.discarded
+            ),
         ]
 
     def show(self, id: str) -> DeadLetter:
@@ -75,7 +80,7 @@ class DeadLetters:
         Raises:
             NotFound: no dead letter has that id.
         """
-        for letter in self.list():
+        for letter in self.all():
             if letter.id == id:
                 return letter
         raise NotFound("dead letter", id)
@@ -119,9 +124,7 @@ class DeadLetters:
                 events = tx.load(stream)
                 why = Personal(owner=operator.id, clear=text)
                 decided = (
-                    notification.discard(
-                        notification_of(events), by=operator.id, reason=why, at=at
-                    )
+                    notification.discard(notification_of(events), by=operator.id, reason=why, at=at)
                     if letter.work == "notification"
                     else grant.discard(grant_of(events), by=operator.id, reason=why, at=at)
                 )

@@ -7,6 +7,7 @@ in between leaves a question that the next one can put: was it sent?
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,31 +16,34 @@ import attrs
 from siutindei.app.folding import grant_of, notification_of, ticket_of, version_of
 from siutindei.app.ports import (
     AccountHalted,
+    Clock,
+    Codes,
     Context,
+    EventStore,
     GrantError,
+    IdentityProvider,
+    Ids,
     MailNotSent,
     MailOutcomeUnknown,
+    MailPort,
     MailRefused,
+    OrganizationDirectory,
     PortError,
     Unavailable,
+    Unusable,
+    Work,
 )
-from siutindei.domain import challenge, fields, grant, mail, notification, ticket
+from siutindei.domain import challenge, fields, grant, notification, ticket
+from siutindei.domain import mail as mails
+from siutindei.domain.errors import DomainError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from siutindei.app.ports import (
-        Clock,
-        Codes,
         Due,
-        EventStore,
-        IdentityProvider,
-        Ids,
-        MailPort,
-        OrganizationDirectory,
         Recorded,
         Transaction,
-        Work,
     )
 
 #: An attempt is left alone this much longer than one call can take.
@@ -61,6 +65,9 @@ Result = Literal[
     "dead_lettered",
     "done",
 ]
+
+
+_Decide = Callable[[notification.Notification, datetime], tuple[notification.Event, ...]]
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +106,7 @@ class Delivery:
     codes: Codes
     directory: OrganizationDirectory
     identity: IdentityProvider
-    senders: mail.Senders
+    senders: mails.Senders
     settle: timedelta
 
     # --- what is due ------------------------------------------------------------------------------
@@ -170,7 +177,7 @@ class Delivery:
     # --- mails ------------------------------------------------------------------------------------
 
     def deliver(self, context: Context, id: str) -> Outcome:
-        """Take a notification one step further, if one is due: look it up, send it, or withhold it."""
+        """Take a notification one step further, if one is due: look up, send, or withhold it."""
         stream = notification.stream(id)
         with self.store.transaction(self._step(context)) as tx:
             at = self.clock.now()
@@ -184,25 +191,35 @@ class Delivery:
                 kind=state.requested.kind,
                 correlation_id=events[0].context.correlation_id,
             )
+            composed = None
             step = notification.next_step(state, at=at)
             if step in {"nothing", "wait"}:
                 return outcome
             if step == "expire":
                 return self._withhold(tx, events, state, "expired", outcome)
             if step == "send":
-                composed = self._compose(tx, state.requested)
+                try:
+                    composed = self._compose(tx, state.requested)
+                except (Unusable, DomainError, ValueError) as problem:
+                    # It cannot be written, now or later: that must not hold up the others.
+                    decided = notification.give_up(state, error=_text(problem), at=at)
+                    appended = tx.append(stream, version_of(events), decided, cause=events[0])
+                    return _outcome(outcome, appended)
                 if composed is None:
                     return self._withhold(tx, events, state, "erased", outcome)
-                deadline = at + self.mail.time_out + GRACE
-                started = tx.append(
+                (started,) = tx.append(
                     stream,
                     version_of(events),
-                    notification.start_attempt(state, deadline=deadline, at=at),
+                    notification.start_attempt(
+                        state, deadline=at + self.mail.time_out + GRACE, at=at
+                    ),
                     cause=events[0],
                 )
-        if step == "look_up":
+        if composed is None:
             return self._look_up(context, state, outcome)
-        return self._send(context, composed, started[-1], attrs.evolve(outcome, attempt=state.calls + 1))
+        return self._send(
+            context, composed, started, attrs.evolve(outcome, attempt=state.calls + 1)
+        )
 
     def _step(self, context: Context) -> Context:
         """Give one step its own command: the steps of one request are not the same command."""
@@ -226,7 +243,7 @@ class Delivery:
         )
         return attrs.evolve(outcome, result="withheld", error=why)
 
-    def _compose(self, tx: Transaction, requested: notification.Requested) -> mail.Mail | None:
+    def _compose(self, tx: Transaction, requested: notification.Requested) -> mails.Mail | None:
         """Write the mail from the history, as it was when it was asked for; None when erased."""
         recipient = None if requested.recipient is None else tx.open(requested.recipient)
         if recipient is not None and recipient.is_erased:
@@ -238,8 +255,8 @@ class Delivery:
         if about.submitted is None or about.submitted.submitter_email.is_erased:
             return None
         if requested.kind == "ticket_received":
-            return mail.ticket_received(self.senders, notification_id=requested.id, ticket=about)
-        return mail.ticket_decided(
+            return mails.ticket_received(self.senders, notification_id=requested.id, ticket=about)
+        return mails.ticket_decided(
             self.senders,
             notification_id=requested.id,
             recipient=to,
@@ -249,12 +266,12 @@ class Delivery:
 
     def _compose_code(
         self, tx: Transaction, requested: notification.Requested, to: str
-    ) -> mail.Mail | None:
+    ) -> mails.Mail | None:
         (cause,) = _until_cause(tx, requested, newest=1)
         issued = cause.event
         if not isinstance(issued, challenge.Issued):
             return None
-        return mail.sign_in_code(
+        return mails.sign_in_code(
             self.senders,
             notification_id=requested.id,
             recipient=to,
@@ -308,48 +325,34 @@ class Delivery:
         return _outcome(attrs.evolve(outcome, attempt=attempt), appended)
 
     def _send(
-        self, context: Context, composed: mail.Mail, started: Recorded, outcome: Outcome
+        self, context: Context, composed: mails.Mail, started: Recorded, outcome: Outcome
     ) -> Outcome:
         """Make the announced call, and record its outcome."""
         attempt = outcome.attempt
-
-        def decide(
-            state: notification.Notification, at: datetime
-        ) -> tuple[notification.Event, ...]:
-            if message_id is not None:
-                return notification.accept(
-                    state, attempt=attempt, message_id=message_id, how="call", at=at
-                )
-            if error_class == "unknown":
-                return notification.lose_track(
-                    state, attempt=attempt, why=error, settle=self.settle, at=at
-                )
-            return notification.fail(
-                state, attempt=attempt, error_class=error_class, error=error, at=at
-            )
-
-        message_id: str | None = None
-        error = ""
-        error_class: notification.ErrorClass | Literal["unknown"] = "transient"
+        decide: _Decide
         try:
             message_id = self.mail.send(composed)
         except MailOutcomeUnknown as problem:
-            error, error_class = _text(problem), "unknown"
+            decide = self._lost(attempt, _text(problem))
         except MailRefused as problem:
-            error, error_class = _text(problem), "permanent"
+            decide = _failed(attempt, "permanent", _text(problem))
         except AccountHalted as problem:
-            error, error_class = _text(problem), "account"
+            decide = _failed(attempt, "account", _text(problem))
         except MailNotSent as problem:
-            error, error_class = _text(problem), "transient"
+            decide = _failed(attempt, "transient", _text(problem))
+        except Exception as problem:  # noqa: BLE001  # an adapter's fault must not stop the others
+            decide = self._lost(attempt, f"the mail adapter failed: {type(problem).__name__}")
+        else:
+            decide = _accepted(attempt, message_id)
         appended = self._record(context, started, decide)
         return _outcome(outcome, appended)
 
-    def _record(
-        self,
-        context: Context,
-        started: Recorded,
-        decide: Callable[[notification.Notification, datetime], tuple[notification.Event, ...]],
-    ) -> tuple[Recorded, ...]:
+    def _lost(self, attempt: int, why: str) -> _Decide:
+        return lambda state, at: notification.lose_track(
+            state, attempt=attempt, why=why, settle=self.settle, at=at
+        )
+
+    def _record(self, context: Context, started: Recorded, decide: _Decide) -> tuple[Recorded, ...]:
         """Record an outcome, and try again while the store is busy: what was sent was sent."""
         for left in reversed(range(_RECORD_TRIES)):
             try:
@@ -447,6 +450,18 @@ class Delivery:
                 )
             case "stars":
                 self.directory.set_stars(grant_id=requested.id, user=requested.user, stars=stars)
+
+
+def _accepted(attempt: int, message_id: str) -> _Decide:
+    return lambda state, at: notification.accept(
+        state, attempt=attempt, message_id=message_id, how="call", at=at
+    )
+
+
+def _failed(attempt: int, error_class: notification.ErrorClass, error: str) -> _Decide:
+    return lambda state, at: notification.fail(
+        state, attempt=attempt, error_class=error_class, error=error, at=at
+    )
 
 
 def _until_cause(

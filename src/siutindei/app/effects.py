@@ -1,4 +1,4 @@
-"""An effect is decided together with its cause: requests for mails and grants, in its transaction."""
+"""An effect is decided together with its cause, and requested in the cause's transaction."""
 
 from __future__ import annotations
 

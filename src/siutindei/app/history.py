@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,15 +16,16 @@ from siutindei.app.folding import (
     person_of,
     ticket_of,
 )
+from siutindei.app.ports import Clock, EventStore, ReplayStore
 from siutindei.domain import challenge, grant, notification, person, ticket
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from siutindei.app.ports import Clock, EventStore, Recorded, ReplayStore
+    from siutindei.app.ports import Recorded
 
 _BATCH: Final = 500
 _FOLDS: Final[dict[str, Callable[[Iterable[Recorded]], Any]]] = {
@@ -109,17 +111,13 @@ class History:
         Raises:
             Invalid: no event has that name.
         """
-        return self.store.read(
-            after=after, until=until, names=self._names(name), stream=stream
-        )
+        return self.store.read(after=after, until=until, names=self._names(name), stream=stream)
 
     def _names(self, name: str | None) -> tuple[str, ...]:
         if name is None:
             return ()
         stored = tuple(
-            known
-            for known in (*EVENTS, *UPCASTS)
-            if name in {known, known.rpartition(".v")[0]}
+            known for known in (*EVENTS, *UPCASTS) if name in {known, known.rpartition(".v")[0]}
         )
         if not stored:
             raise Invalid("type", f"no event is called {name!r}; see docs/events.md")
@@ -178,7 +176,9 @@ def moment(name: str, text: str) -> int | datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid(name, "must be a number or a time such as 2026-01-31T09:30:00+08:00") from None
+        raise Invalid(
+            name, "must be a number or a time such as 2026-01-31T09:30:00+08:00"
+        ) from None
     if at.tzinfo is None:
         raise Invalid(name, "needs an offset, such as Z or +08:00")
     return at

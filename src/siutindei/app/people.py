@@ -8,7 +8,14 @@ import attrs
 
 from siutindei.app.folding import person_of, version_of
 from siutindei.app.identity import someone, user_id
-from siutindei.app.ports import CommandRepeated
+from siutindei.app.ports import (
+    AddressBook,
+    Clock,
+    CommandRepeated,
+    ErasureList,
+    EventStore,
+    MailPort,
+)
 from siutindei.app.tickets import wire
 from siutindei.domain import fields, person
 from siutindei.domain.errors import NotFound
@@ -18,12 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from siutindei.app.ports import (
-        AddressBook,
-        Clock,
         Context,
-        ErasureList,
-        EventStore,
-        MailPort,
         Recorded,
         Transaction,
     )
@@ -56,7 +58,7 @@ class People:
         events = self.store.load(person.stream(user))
         known = self.store.open_all(person_of(events))
         views = self.store.views
-        tickets = []
+        tickets: list[dict[str, object]] = []
         cursor = None
         while True:
             page = views.tickets(submitter=user, limit=200, cursor=cursor)
@@ -114,7 +116,9 @@ class People:
                 events = tx.load(person.stream(id))
                 known = person_of(events)
                 owners = [id, *(address_owner(print_) for print_ in _fingerprints(events))]
-                keys = {key: stream for owner in owners for key, stream in tx.keys_of(owner).items()}
+                keys = {
+                    key: stream for owner in owners for key, stream in tx.keys_of(owner).items()
+                }
                 if not known.exists and not keys:
                     raise NotFound("person", id)
                 erased_fields = _count_fields(tx, keys)
@@ -142,7 +146,7 @@ class People:
     def _forget_mails(self, user: str) -> None:
         """Take the mails to and about them out of the mail adapter, where it keeps any."""
         views = self.store.views
-        about = {item for item in views.notifications(user=user)}
+        about = set(views.notifications(user=user))
         cursor = None
         while True:
             page = views.tickets(submitter=user, limit=200, cursor=cursor)

@@ -15,17 +15,20 @@ PortError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from datetime import datetime, timedelta
+from siutindei.domain.catalogue import Event
 
-    from siutindei.domain import challenge, grant, notification, person, ticket
-    from siutindei.domain.catalogue import Event
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import timedelta
+
+    from siutindei.domain import challenge, grant, notification, ticket
     from siutindei.domain.mail import Mail
     from siutindei.domain.personal import Personal
 
@@ -518,5 +521,3 @@ class IdentityProvider(Protocol):
         Raises:
             GrantError: the provider did not take it.
         """
-
-

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from siutindei.app.delivery import Delivery
 from siutindei.app.effects import request_mail
 from siutindei.app.folding import challenges_of, person_of, version_of
 from siutindei.app.identity import user_id
-from siutindei.app.ports import CommandRepeated
+from siutindei.app.ports import (
+    AddressBook,
+    Clock,
+    Codes,
+    CommandRepeated,
+    EventStore,
+    Ids,
+)
 from siutindei.domain import challenge, fields, person
 from siutindei.domain.challenge import UnknownChallenge
 from siutindei.domain.errors import Invalid
@@ -23,14 +31,8 @@ from siutindei.domain.notification import notification_id
 from siutindei.domain.personal import of
 
 if TYPE_CHECKING:
-    from siutindei.app.delivery import Delivery
     from siutindei.app.ports import (
-        AddressBook,
-        Clock,
-        Codes,
         Context,
-        EventStore,
-        Ids,
         Recorded,
         Transaction,
     )
@@ -174,9 +176,7 @@ class SignIn:
         state = challenges_of(events)
         if challenge.reusable(state, limits=self.limits, at=at) is not None:
             return self._newest(events)
-        known = (
-            None if user is None else self._sign_up(tx, user, address, fingerprint, locale)
-        )
+        known = None if user is None else self._sign_up(tx, user, address, fingerprint, locale)
         proved = known is not None and known.proof(fingerprint) is not None
         counts = tx.views.code_counts(
             client=client, fingerprint=fingerprint, since=at - challenge.WINDOW
@@ -282,7 +282,9 @@ class SignIn:
         after = challenges_of([*events, *appended])
         if after.passed and issued.user is not None:
             self._prove(tx, issued, cause=appended[-1], at=at)
-        return Answer(correct=after.passed, attempts_left=0 if after.passed else after.attempts_left)
+        return Answer(
+            correct=after.passed, attempts_left=0 if after.passed else after.attempts_left
+        )
 
     def _prove(
         self, tx: Transaction, issued: challenge.Issued, *, cause: Recorded, at: datetime
@@ -337,14 +339,15 @@ def check_locale(value: object) -> Literal["en", "zh-HK"] | None:
     if language == "en" or language.startswith("en-"):
         return "en"
     # Mainland and Singapore Chinese are written otherwise: both languages serve them better.
-    if language in {"zh-hk", "zh-mo", "zh-tw", "zh-hant"} or language.startswith(("zh-hant-", "yue")):
+    if language in {"zh-hk", "zh-mo", "zh-tw", "zh-hant"} or language.startswith(
+        ("zh-hant-", "yue")
+    ):
         return "zh-HK"
     return None
 
 
 def _check_client(client: object) -> str:
-    checked = user_id("client", client)
-    return checked
+    return user_id("client", client)
 
 
 def _issued(recorded: Recorded) -> challenge.Issued:

@@ -9,7 +9,17 @@ import attrs
 from siutindei.app.effects import request_grants, request_mail
 from siutindei.app.folding import person_of, ticket_of, version_of
 from siutindei.app.identity import someone, user_id
-from siutindei.app.ports import CommandRepeated, Conflict, Organization, Page
+from siutindei.app.ports import (
+    AddressBook,
+    Clock,
+    CommandRepeated,
+    Conflict,
+    EventStore,
+    Ids,
+    Organization,
+    OrganizationDirectory,
+    Page,
+)
 from siutindei.app.sign_in import check_locale
 from siutindei.domain import fields, person, ticket
 from siutindei.domain.errors import Invalid, NotFound
@@ -19,12 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from siutindei.app.ports import (
-        AddressBook,
-        Clock,
         Context,
-        EventStore,
-        Ids,
-        OrganizationDirectory,
         Recorded,
         Transaction,
     )
@@ -319,11 +324,7 @@ def _organization_of(state: ticket.Ticket, assigned: Organization | None) -> Org
     decision = state.decision
     if assigned is not None:
         return assigned
-    if (
-        not isinstance(decision, ticket.Approved)
-        or decision.organization_id is None
-        or state.submitted is None
-    ):
+    if decision is None or decision.organization_id is None or state.submitted is None:
         return None
     return Organization(id=decision.organization_id, name=state.submitted.organization_name.text)
 
@@ -338,8 +339,7 @@ def wire(state: ticket.Ticket) -> dict[str, object]:
     if submitted is None:
         msg = "a ticket that does not exist has no wire form"
         raise ValueError(msg)
-    approved = decision if isinstance(decision, ticket.Approved) else None
-    organization_id = submitted.organization_id or (approved.organization_id if approved else None)
+    decided_id = decision.organization_id if decision else None
     return {
         "id": submitted.id,
         "ticket_id": submitted.reference,
@@ -359,12 +359,12 @@ def wire(state: ticket.Ticket) -> dict[str, object]:
         "suggested_lat": _number(submitted.suggested_lat),
         "suggested_lng": _number(submitted.suggested_lng),
         "media_urls": _lines(submitted.media_urls),
-        "organization_id": organization_id,
+        "organization_id": submitted.organization_id or decided_id,
         "feedback_stars": submitted.feedback_stars,
         "feedback_label_ids": list(submitted.feedback_label_ids),
         "feedback_text": _text(submitted.feedback_text),
         "created_organization_id": (
-            approved.organization_id if approved and approved.create_organization else None
+            decided_id if decision and decision.create_organization else None
         ),
     }
 

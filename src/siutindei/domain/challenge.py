@@ -8,15 +8,13 @@ stored nowhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import attrs
 
 from siutindei.domain.errors import NotFound, Refused
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # --- names ---------------------------------------------------------------------------------------
 
@@ -273,9 +271,7 @@ def _reached(counts: Counts, limits: Limits, *, proved: bool) -> Limit | None:
     return None
 
 
-def answer(
-    state: Challenges, *, challenge: str, correct: bool, at: datetime
-) -> tuple[Event, ...]:
+def answer(state: Challenges, *, challenge: str, correct: bool, at: datetime) -> tuple[Event, ...]:
     """Record an answer; quiet when the challenge takes none any more.
 
     Whether it was right is compared by the caller, in constant time, before it is known whether the

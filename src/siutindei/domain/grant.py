@@ -10,15 +10,12 @@ unknown is simply made again.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import attrs
 
 from siutindei.domain.errors import Refused
 from siutindei.domain.personal import Personal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # --- names ---------------------------------------------------------------------------------------
 
@@ -125,7 +122,14 @@ class Discarded:
 
 
 Event = (
-    Requested | AttemptStarted | CarriedOut | Failed | Withheld | DeadLettered | Redriven | Discarded
+    Requested
+    | AttemptStarted
+    | CarriedOut
+    | Failed
+    | Withheld
+    | DeadLettered
+    | Redriven
+    | Discarded
 )
 
 EVENTS: Final[dict[str, type]] = {

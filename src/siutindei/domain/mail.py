@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, assert_never
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
@@ -880,6 +880,8 @@ def _as_text(language: Language, block: Block, values: Values) -> str | None:
                 return None
             marked = _each_line("text.quote_line", quoted)
             return LAYOUT["text.quote"].format(label=label, colon=colon.rstrip(), text=marked)
+        case _:
+            assert_never(block)
 
 
 def _text_fact(label: str, value: str, colon: str) -> str:
@@ -920,6 +922,8 @@ def _as_html(block: Block, values: Values) -> str | None:
             if quoted is None:
                 return None
             return LAYOUT["html.quote"].format(label=html.escape(label), text=_html_lines(quoted))
+        case _:
+            assert_never(block)
 
 
 def _escape(text: str, values: Values) -> str:

@@ -88,7 +88,7 @@ def stream(id: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class Requested:
-    """An event asked for a mail; `recipient` is None for the support mailbox, which is configuration."""
+    """An event asked for a mail; `recipient` is None for the support mailbox."""
 
     id: str
     kind: Kind
@@ -140,7 +140,7 @@ class Failed:
 
 @attrs.frozen(kw_only=True)
 class Refused:
-    """The mail port will never take this message."""
+    """The mail port will never take this message; attempt 0 means that it could not be written."""
 
     attempt: int
     error: str
@@ -406,7 +406,7 @@ def evolve(state: Notification, event: Event) -> Notification:
         case Complained():
             return _fed_back(state, "complained", event.feedback_id)
         case Deferred():
-            # An unknown outcome stays unknown while it waits: it is not a mail that was never tried.
+            # An unknown outcome stays unknown while it waits.
             word: Status = "unknown" if event.why == "settling" else "deferred"
             return attrs.evolve(state, status=word, why=event.why, due_at=event.until)
         case Withheld():
@@ -586,6 +586,13 @@ def settle_unknown(
         error="the outcome was still unknown after the settle time",
         at=at,
     )
+
+
+def give_up(notification: Notification, *, error: str, at: datetime) -> tuple[Event, ...]:
+    """Record that the mail cannot even be written; quiet unless the next step is to send it."""
+    if next_step(notification, at=at) != "send":
+        return ()
+    return (Refused(attempt=0, error=error, at=at), DeadLettered(why="permanent_error", at=at))
 
 
 def _is_unsettled(notification: Notification) -> bool:

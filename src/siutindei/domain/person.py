@@ -140,9 +140,7 @@ def evolve(state: Person, event: Event) -> Person:
                 proofs=state.proofs | {event.fingerprint: event.how},
             )
         case Erased():
-            return attrs.evolve(
-                state, user=event.user, email=None, locale=None, erased_at=event.at
-            )
+            return attrs.evolve(state, user=event.user, email=None, locale=None, erased_at=event.at)
 
 
 # --- decisions -----------------------------------------------------------------------------------

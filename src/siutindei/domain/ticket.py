@@ -119,12 +119,26 @@ EVENTS: Final[dict[str, type]] = {
 
 
 @attrs.frozen(kw_only=True)
+class Decision:
+    """What an administrator decided, either way."""
+
+    by: Personal
+    reviewer: str
+    note: Personal | None = None
+    organization_id: str | None = None
+    create_organization: bool = False
+    stars: int = 0
+    rule: str
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Ticket:
     """A ticket as it stands; `submitted` holds what the user said."""
 
     status: Status = "none"
     submitted: Submitted | None = None
-    decision: Approved | Declined | None = None
+    decision: Decision | None = None
 
     @property
     def exists(self) -> bool:
@@ -143,9 +157,22 @@ def evolve(state: Ticket, event: Event) -> Ticket:
         case Submitted():
             return attrs.evolve(state, status="pending", submitted=event)
         case Approved():
-            return attrs.evolve(state, status="approved", decision=event)
+            decision = Decision(
+                by=event.by,
+                reviewer=event.reviewer,
+                note=event.note,
+                organization_id=event.organization_id,
+                create_organization=event.create_organization,
+                stars=event.stars,
+                rule=event.rule,
+                at=event.at,
+            )
+            return attrs.evolve(state, status="approved", decision=decision)
         case Declined():
-            return attrs.evolve(state, status="declined", decision=event)
+            decision = Decision(
+                by=event.by, reviewer=event.reviewer, note=event.note, rule=event.rule, at=event.at
+            )
+            return attrs.evolve(state, status="declined", decision=decision)
 
 
 # --- decisions -----------------------------------------------------------------------------------
@@ -201,9 +228,7 @@ def suggestion(body: Mapping[str, object]) -> Submission:
             "suggested_district", body.get("suggested_district"), most=100
         ),
         suggested_address=fields.text("suggested_address", body.get("suggested_address"), most=500),
-        suggested_lat=fields.number(
-            "suggested_lat", body.get("suggested_lat"), least=-90, most=90
-        ),
+        suggested_lat=fields.number("suggested_lat", body.get("suggested_lat"), least=-90, most=90),
         suggested_lng=fields.number(
             "suggested_lng", body.get("suggested_lng"), least=-180, most=180
         ),
@@ -369,9 +394,7 @@ def decline(
     """
     submitted = _pending(ticket)
     return (
-        Declined(
-            by=by, reviewer=reviewer, note=maybe(submitted.submitter, _note(note)), at=at
-        ),
+        Declined(by=by, reviewer=reviewer, note=maybe(submitted.submitter, _note(note)), at=at),
     )
 
 

@@ -82,9 +82,7 @@ class _Story:
         code = self.code_in_mail(started.notification or "")
         if wrong_first:
             wrong = f"{(int(code) + 1) % 1_000_000:06d}"
-            answer = service.answer(
-                self.context(), challenge_id=started.challenge, code=wrong
-            )
+            answer = service.answer(self.context(), challenge_id=started.challenge, code=wrong)
             self.say(f"  a wrong answer: answers left: {answer.attempts_left}", mark="✗")
         answer = service.answer(self.context(), challenge_id=started.challenge, code=f" {code} ")
         if not answer.correct:

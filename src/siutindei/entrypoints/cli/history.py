@@ -10,7 +10,14 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from siutindei.app.history import describe, moment
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import cell, console, print_fields, print_json, print_table, when
+from siutindei.entrypoints.cli.output import (
+    cell,
+    console,
+    print_fields,
+    print_json,
+    print_table,
+    when,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 #: How often the read models are looked at until nothing is appended meanwhile.
 _COMPARISONS: Final = 5
+_OVERDUE: Final = timedelta(minutes=1)
 
 
 @click.command(epilog=example("siutindei config"))
@@ -92,14 +94,14 @@ def _problems(installation: Installation) -> Iterator[Problem]:
         path = installation.settings.file(name)
         if path.stat().st_mode & 0o077:
             yield Problem(f"{path} can be read by others", f"chmod 600 {path}")
-    letters = services.dead_letters.list()
+    letters = services.dead_letters.all()
     if letters:
         yield Problem(
             f"{len(letters)} dead letters wait for a person",
             "siutindei dead-letter list, then redrive or discard",
         )
     now = services.clock.now()
-    overdue = [entry for entry in store.views.due(at=now) if (now - entry.due_at).seconds >= 60]
+    overdue = [entry for entry in store.views.due(at=now) if now - entry.due_at >= _OVERDUE]
     if overdue:
         yield Problem(
             f"{len(overdue)} mails or grants are overdue by a minute or more",

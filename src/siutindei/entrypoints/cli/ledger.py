@@ -61,7 +61,9 @@ def list_(
     )
 
 
-@notification.command(epilog=example("siutindei notification show 0f3c9b1e5d7a4c2f8e6b0a1d2c3e4f50"))
+@notification.command(
+    epilog=example("siutindei notification show 0f3c9b1e5d7a4c2f8e6b0a1d2c3e4f50")
+)
 @click.argument("id")
 @pass_installation
 def show(installation: Installation, id: str) -> None:
@@ -110,7 +112,7 @@ def dead_letter() -> None:
 @pass_installation
 def list_letters(installation: Installation) -> None:
     """List dead letters: mails and grants."""
-    _print_letters(installation, installation.services.dead_letters.list(), "no dead letters")
+    _print_letters(installation, installation.services.dead_letters.all(), "no dead letters")
 
 
 @dead_letter.command("show", epilog=example("siutindei dead-letter show R00001-organization"))
@@ -171,7 +173,7 @@ def discard(
 def _chosen(installation: Installation, ids: tuple[str, ...], *, every: bool) -> list[str]:
     if every == bool(ids):
         raise Invalid("id", "name the dead letters, or give --all, and not both")
-    return [letter.id for letter in installation.services.dead_letters.list()] if every else [*ids]
+    return [letter.id for letter in installation.services.dead_letters.all()] if every else [*ids]
 
 
 def _print_letters(

@@ -52,9 +52,7 @@ def export(installation: Installation, user: str) -> None:
 @pass_installation
 def erase(installation: Installation, user: str, by: str, reason: str) -> None:
     """Destroy the keys of everything personal that USER left; it cannot be undone."""
-    result = installation.services.people.erase(
-        installation.context(), user, by=by, reason=reason
-    )
+    result = installation.services.people.erase(installation.context(), user, by=by, reason=reason)
     if installation.json:
         print_json({"user": result.user, "erased_fields": result.erased_fields})
     else:

@@ -30,9 +30,7 @@ def start(installation: Installation, email: str, locale: str | None) -> None:
     # Signing up is a command of its own; it is quiet for an address that has an account.
     signing_up = attrs.evolve(context, command_id=f"{context.command_id}.sign-up")
     user = services.sign_in.sign_up(signing_up, email=email, locale=locale)
-    started = services.sign_in.start(
-        context, client=CLIENT, email=email, user=user, locale=locale
-    )
+    started = services.sign_in.start(context, client=CLIENT, email=email, user=user, locale=locale)
     if installation.json:
         print_json({"challenge": started.challenge, "expires_at": iso(started.expires_at)})
         return

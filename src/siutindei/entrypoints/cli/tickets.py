@@ -61,7 +61,7 @@ def _submission(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--request-message", help="At most 5000 characters.")
 @_submission
 @pass_installation
-def access_request(installation: Installation, **options: Any) -> None:
+def access_request(installation: Installation, /, **options: Any) -> None:
     """Ask to manage an organization."""
     _submit(installation, "access_request", options)
 
@@ -83,7 +83,7 @@ def access_request(installation: Installation, **options: Any) -> None:
 @click.option("--additional-notes", help="At most 5000 characters.")
 @_submission
 @pass_installation
-def suggestion(installation: Installation, **options: Any) -> None:
+def suggestion(installation: Installation, /, **options: Any) -> None:
     """Suggest an organization."""
     _submit(installation, "organization_suggestion", options)
 
@@ -101,14 +101,12 @@ def suggestion(installation: Installation, **options: Any) -> None:
 @click.option("--description", help="At most 5000 characters.")
 @_submission
 @pass_installation
-def feedback(installation: Installation, **options: Any) -> None:
+def feedback(installation: Installation, /, **options: Any) -> None:
     """Give feedback on an organization."""
     _submit(installation, "organization_feedback", options)
 
 
-def _submit(
-    installation: Installation, ticket_type: tickets.Type, options: dict[str, Any]
-) -> None:
+def _submit(installation: Installation, ticket_type: tickets.Type, options: dict[str, Any]) -> None:
     path: Path | None = options.pop("input_file")
     locale = options.pop("locale")
     given = {
@@ -130,7 +128,11 @@ def _submit(
         body=given,
         locale=locale,
     )
-    if taken.submitted is not None and taken.submitted.assurance == "none" and not installation.json:
+    if (
+        taken.submitted is not None
+        and taken.submitted.assurance == "none"
+        and not installation.json
+    ):
         click.echo(
             "note: nobody vouched for this address; the record says so "
             "(a sign-in with a code would have proved it)",
@@ -178,15 +180,15 @@ def list_(
 ) -> None:
     """List tickets, newest first."""
     page = installation.services.tickets.list(
-        status=WIRE_STATUSES["rejected"] if status == "declined" else WIRE_STATUSES.get(status or ""),
+        status=WIRE_STATUSES["rejected"]
+        if status == "declined"
+        else WIRE_STATUSES.get(status or ""),
         ticket_type=ticket_type,
         limit=limit,
         cursor=cursor,
     )
     if installation.json:
-        print_json(
-            {"items": [wire(item) for item in page.items], "next_cursor": page.next_cursor}
-        )
+        print_json({"items": [wire(item) for item in page.items], "next_cursor": page.next_cursor})
         return
     print_table(
         ("ticket", "type", "status", "organization", "submitted", "by"),
