@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pytest
@@ -17,6 +16,9 @@ from siutindei.adapters.sqlite import MEMORY, SqliteStore, prepare
 from siutindei.app.ports import Context
 from siutindei.bootstrap import Services, build
 from siutindei.settings import read_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START: Final = datetime(2026, 1, 31, 1, 30, tzinfo=UTC)
 RING: Final = KeyRing(current="test", keys={"test": bytes(range(32))})
@@ -58,11 +60,12 @@ class CountingIds:
         return f"token-{self.count:016d}"
 
 
-def context(
-    command_id: str | None = None, actor: str = "operator:test", *, ids: CountingIds = CountingIds()
-) -> Context:
+_COMMANDS: Final = CountingIds()
+
+
+def context(command_id: str | None = None, actor: str = "operator:test") -> Context:
     """Say who acts; every call is another command unless it is given an id."""
-    name = command_id or ids.token()
+    name = command_id or f"command-{_COMMANDS.uuid()}"
     return Context(command_id=name, actor=actor, request_id=name, correlation_id=name)
 
 
