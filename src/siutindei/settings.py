@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from siutindei.domain import fields
 from siutindei.domain.challenge import Limits
 from siutindei.domain.errors import Invalid
 from siutindei.domain.mail import Senders
@@ -16,7 +19,22 @@ from siutindei.domain.mail import Senders
 #: As many digits as a number may have.
 _DIGITS: Final = 9
 
-Form = Literal["text", "seconds", "days", "count", "secret"]
+#: An address that can stand in a header as it is.
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_CREDENTIALS: Final = re.compile(r"//[^/]*@")
+_SQLITE: Final = "sqlite:///"
+_MAILDIR: Final = "maildir:"
+_FILE: Final = "file:"
+_PREFIXES: Final[Mapping[str, str]] = {
+    "database": _SQLITE, "maildir": _MAILDIR, "secret": _FILE, "file": _FILE,
+}  # fmt: skip
+_LONGEST: Final = 4096
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+Form = Literal[
+    "text", "seconds", "days", "count", "secret", "file", "database", "maildir", "none", "address",
+    "link", "level",
+]  # fmt: skip
 
 
 @attrs.frozen
@@ -27,7 +45,8 @@ class Setting:
         name: the environment variable.
         default_text: its default, as it would be written; `$SIUTINDEI_HOME` stands for the home.
         meaning: what it is for.
-        form: how it is written: `seconds`, `days` and `count` are whole numbers.
+        form: how it is written: `seconds`, `days` and `count` are whole numbers, a `secret` is a
+            file that holds one.
         least: the smallest number.
     """
 
@@ -41,9 +60,11 @@ class Setting:
 SETTINGS: Final = (
     Setting("SIUTINDEI_HOME", "", "the folder that holds everything the embedded default keeps; "
             "by default the operating system's folder for a user's application data"),
-    Setting("SIUTINDEI_DATABASE", "sqlite:///$SIUTINDEI_HOME/siutindei.db", "the database"),
-    Setting("SIUTINDEI_MAIL", "maildir:$SIUTINDEI_HOME/mail", "where mails go"),
-    Setting("SIUTINDEI_NUDGE", "none", "what wakes the worker: `none`, it asks the ledger"),
+    Setting("SIUTINDEI_DATABASE", "sqlite:///$SIUTINDEI_HOME/siutindei.db", "the database",
+            "database"),
+    Setting("SIUTINDEI_MAIL", "maildir:$SIUTINDEI_HOME/mail", "where mails go", "maildir"),
+    Setting("SIUTINDEI_NUDGE", "none", "what wakes the worker: `none`, it asks the ledger",
+            "none"),
     Setting("SIUTINDEI_CODE_KEYS", "file:$SIUTINDEI_HOME/keys/code-keys.json",
             "the ring of keys that sign-in codes are derived from; made on first use", "secret"),
     Setting("SIUTINDEI_VAULT_KEYS", "file:$SIUTINDEI_HOME/keys/vault-keys.json",
@@ -53,7 +74,7 @@ SETTINGS: Final = (
             "the key of the fingerprints of addresses; made on first use, never rotated",
             "secret"),
     Setting("SIUTINDEI_DIRECTORY", "file:$SIUTINDEI_HOME/directory.json",
-            "the platform's catalogue: organizations, labels, managers, stars"),
+            "the platform's catalogue: organizations, labels, managers, stars", "file"),
     Setting("SIUTINDEI_FEEDBACK_STARS", "1", "stars that an approved feedback adds to its "
             "submitter", "count"),
     Setting("SIUTINDEI_CODE_TTL", "300", "how long a code lives", "seconds", 60),
@@ -67,12 +88,16 @@ SETTINGS: Final = (
     Setting("MAX_CHALLENGE_ATTEMPTS", "3", "answers that a challenge takes", "count", 1),
     Setting("SIUTINDEI_SETTLE", "900", "how long an unknown outcome is left to feedback before "
             "the mail may be sent again", "seconds"),
-    Setting("SES_FROM_ADDRESS", "hello@lx-software.com", "the sender of sign-in codes"),
-    Setting("SES_SENDER_EMAIL", "no-reply@lx-software.com", "the sender of ticket mails"),
-    Setting("SUPPORT_EMAIL", "support@lx-software.com", "the mailbox that tickets are shown to"),
+    Setting("SES_FROM_ADDRESS", "hello@lx-software.com", "the sender of sign-in codes",
+            "address"),
+    Setting("SES_SENDER_EMAIL", "no-reply@lx-software.com", "the sender of ticket mails",
+            "address"),
+    Setting("SUPPORT_EMAIL", "support@lx-software.com", "the mailbox that tickets are shown to",
+            "address"),
     Setting("LOGIN_LINK_BASE_URL", "", "the page that a sign-in link opens, with the code filled "
-            "in; empty means no link"),
-    Setting("LOG_LEVEL", "INFO", "the least level that is logged"),
+            "in; empty means no link", "link"),
+    Setting("LOG_LEVEL", "INFO", "the least level that is logged: DEBUG, INFO, WARNING or ERROR",
+            "level"),
 )  # fmt: skip
 
 
@@ -86,10 +111,8 @@ class Value:
 
     @property
     def shown(self) -> str:
-        """The value for a reader: a secret that is not a file's name is masked."""
-        if self.setting.form == "secret" and not self.text.startswith("file:"):
-            return "****"
-        return self.text
+        """The value for a reader; what may be a password in it is masked."""
+        return _CREDENTIALS.sub("//****@", self.text)
 
 
 @attrs.frozen(kw_only=True)
@@ -121,33 +144,17 @@ class Settings:
 
     @property
     def sqlite_path(self) -> str:
-        """The SQLite file.
-
-        Raises:
-            Invalid: the database is none that this version knows.
-        """
-        url = self.text("SIUTINDEI_DATABASE")
-        scheme, separator, path = url.partition(":///")
-        if scheme != "sqlite" or not separator or not path:
-            raise Invalid("SIUTINDEI_DATABASE", f"{url!r} is not sqlite:///PATH")
-        return path
+        """The SQLite file."""
+        return self.text("SIUTINDEI_DATABASE").removeprefix(_SQLITE)
 
     @property
     def maildir(self) -> Path:
-        """The folder of mails.
-
-        Raises:
-            Invalid: mails go somewhere that this version does not know.
-        """
-        return _path("SIUTINDEI_MAIL", self.text("SIUTINDEI_MAIL"), "maildir")
+        """The folder of mails."""
+        return Path(self.text("SIUTINDEI_MAIL").removeprefix(_MAILDIR))
 
     def file(self, name: str) -> Path:
-        """Give the file that a setting names.
-
-        Raises:
-            Invalid: it does not name a file.
-        """
-        return _path(name, self.text(name), "file")
+        """Give the file that a setting names."""
+        return Path(self.text(name).removeprefix(_FILE))
 
     @property
     def limits(self) -> Limits:
@@ -186,14 +193,13 @@ def read_settings(environment: Mapping[str, str], *, home: Path | None = None) -
     for setting in SETTINGS:
         given = environment.get(setting.name, "")
         if setting.name == "SIUTINDEI_HOME" and home is not None:
-            value = Value(setting=setting, text=str(home.absolute()), source="option")
+            text = _check(setting, str(home))
+            value = Value(setting=setting, text=text, source="option")
         elif given:
             value = Value(setting=setting, text=_check(setting, given), source="environment")
         else:
             value = Value(setting=setting, text=_default(setting, values), source="default")
         values[setting.name] = value
-    if values["SIUTINDEI_NUDGE"].text != "none":
-        raise Invalid("SIUTINDEI_NUDGE", "must be none")
     return Settings(values=values)
 
 
@@ -208,20 +214,30 @@ def _default(setting: Setting, values: Mapping[str, Value]) -> str:
 
 
 def _check(setting: Setting, text: str) -> str:
-    if setting.name == "SIUTINDEI_HOME":
-        return str(Path(text).expanduser().absolute())
-    if setting.form in {"seconds", "days", "count"}:
+    """Check a value; what is wrong with it is said without it, because it may hold a password."""
+    name, form = setting.name, setting.form
+    fields.line(name, text, most=_LONGEST)
+    if name == "SIUTINDEI_HOME":
+        try:
+            return str(Path(text).expanduser().absolute())
+        except RuntimeError:
+            raise Invalid(name, "begins with the home of a user whom nobody knows") from None
+    if form in {"seconds", "days", "count"}:
         if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
-            raise Invalid(setting.name, f"{text!r} is not a whole number")
+            raise Invalid(name, f"must be a whole number of at most {_DIGITS} digits")
         if int(text) < setting.least:
-            raise Invalid(setting.name, f"must be at least {setting.least}")
-    if setting.name == "LOG_LEVEL" and text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise Invalid(setting.name, f"{text!r} is none of DEBUG, INFO, WARNING, ERROR")
+            raise Invalid(name, f"must be at least {setting.least}")
+    if form == "link":
+        fields.url(name, text)
+        if "code" in parse_qs(urlsplit(text).query, keep_blank_values=True):
+            raise Invalid(name, "must have no query parameter that is called code")
+    if form == "level" and text.upper() not in _LEVELS:
+        raise Invalid(name, f"must be one of {', '.join(_LEVELS)}")
+    if form == "none" and text != "none":
+        raise Invalid(name, "must be none; this version knows nothing else")
+    if form == "address" and not _ADDRESS.fullmatch(text):
+        raise Invalid(name, "must be an e-mail address, and nothing else")
+    prefix = _PREFIXES.get(form)
+    if prefix is not None and not (text.startswith(prefix) and len(text) > len(prefix)):
+        raise Invalid(name, f"must be {prefix}PATH; this version knows nothing else")
     return text
-
-
-def _path(name: str, text: str, scheme: str) -> Path:
-    found, separator, path = text.partition(":")
-    if found != scheme or not separator or not path:
-        raise Invalid(name, f"{text!r} is not {scheme}:PATH")
-    return Path(path)

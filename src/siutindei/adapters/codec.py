@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003  # msgspec reads the annotation
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 import attrs
 import msgspec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 _ERASED: Final = "erased"
+_NEWER: Final = "install the version that wrote it"
 
 
 class UnreadableEvent(Unusable):
@@ -36,10 +37,12 @@ class UnreadableEvent(Unusable):
         super().__init__(f"event {event_id} ({stored.topic}) cannot be read: {why}")
 
 
-class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+class Envelope(
+    msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True, forbid_unknown_fields=True
+):
     """What every stored event carries beside its payload; the order of fields is pinned."""
 
-    recorded_at: datetime
+    recorded_at: Annotated[datetime, msgspec.Meta(tz=True)]
     command_id: str
     actor: str
     request_id: str
@@ -103,11 +106,8 @@ class EventMapper(Mapper[str]):
         try:
             envelope: Envelope = self.transcoder.decode(stored_event.state)
             event = self.decode_payload(stored_event.topic, bytes(envelope.data))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableEvent(stored_event, str(error)) from error
-        except KeyError:
-            why = "this version does not know the name; install the version that wrote it"
-            raise UnreadableEvent(stored_event, why) from None
         stream = str(stored_event.originator_id)
         bind(event, stream, stored_event.originator_version)
         return Recorded(
@@ -140,17 +140,26 @@ class EventMapper(Mapper[str]):
     def decode_payload(self, name: str, data: bytes) -> Event:
         """Decode a payload that was stored under `name`, through the upcasts when it is old.
 
+        A field that the event does not have is refused: leaving it out would change what happened.
+
         Raises:
-            KeyError: no such name.
-            msgspec.MsgspecError: the bytes do not fit.
+            msgspec.MsgspecError: no such name, or the bytes do not fit.
         """
         if name in catalogue.UPCASTS:
-            payload = msgspec.json.decode(data)
+            payload = msgspec.json.decode(data, type=dict[str, Any])
             while name in catalogue.UPCASTS:
                 name, upcast = catalogue.UPCASTS[name]
                 payload = upcast(payload)
             data = msgspec.json.encode(payload)
-        event: Event = _decoder(catalogue.EVENTS[name]).decode(data)
+        kind = catalogue.EVENTS.get(name)
+        if kind is None:
+            msg = f"this version does not know {name}; {_NEWER}"
+            raise msgspec.ValidationError(msg)
+        unknown = _fields_decoder.decode(data).keys() - _field_names(kind)
+        if unknown:
+            msg = f"this version does not know its {', '.join(sorted(unknown))}; {_NEWER}"
+            raise msgspec.ValidationError(msg)
+        event: Event = _decoder(kind).decode(data)
         return event
 
 
@@ -202,6 +211,15 @@ PERSONAL: Final = {
 
 def _personal_fields(event: Event) -> tuple[str, ...]:
     return PERSONAL[type(event)]
+
+
+#: A payload's fields, read no further.
+_fields_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@cache
+def _field_names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in attrs.fields(kind))
 
 
 @cache

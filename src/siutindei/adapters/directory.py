@@ -8,32 +8,37 @@ written whole (a new file that takes the old one's place) under a lock between p
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
 
+from siutindei.adapters.files import refusal, sync_folder
 from siutindei.adapters.locks import locked
-from siutindei.app.ports import FeedbackLabel, GrantError, Organization, Unusable
+from siutindei.app.ports import FeedbackLabel, GrantError, Organization, PortError, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
-class _Organization(msgspec.Struct):
+# Fields that we do not know are refused: writing the file again would drop them.
+
+
+class _Organization(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     managers: list[str] = []
 
 
-class _Label(msgspec.Struct):
+class _Label(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     name: str
     name_translations: dict[str, str] = {}
     display_order: int = 0
 
 
-class _Catalogue(msgspec.Struct):
+class _Catalogue(msgspec.Struct, forbid_unknown_fields=True):
     organizations: dict[str, _Organization] = {}
     labels: list[_Label] = []
     feedback: dict[str, dict[str, Any]] = {}
@@ -133,18 +138,21 @@ class JsonDirectory:
         self._change(grant_id, change)
 
     def add_organization(self, *, id: str, name: str) -> None:
-        """Put an organization into the catalogue by hand."""
-        with locked(self.path.with_name(f"{self.path.name}.lock")):
-            catalogue = self._read()
+        """Put an organization into the catalogue by hand.
+
+        Raises:
+            Unavailable: the disk is full, or another process holds the file for too long.
+            Unusable: the file cannot be read or written.
+        """
+        with self._changing() as catalogue:
             catalogue.organizations.setdefault(id, _Organization(name=name))
-            self._write(catalogue)
 
     def _read(self) -> _Catalogue:
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=_Catalogue)
         except FileNotFoundError:
             return _Catalogue()
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             msg = f"{self.path} is not a catalogue ({error}); mend it or put it back from a backup"
             raise Unusable(msg) from error
         except OSError as error:
@@ -153,16 +161,28 @@ class JsonDirectory:
 
     def _change(self, grant_id: str, change: Callable[[_Catalogue], None]) -> None:
         try:
-            with locked(self.path.with_name(f"{self.path.name}.lock")):
-                catalogue = self._read()
-                if grant_id in catalogue.grants:
-                    return
-                change(catalogue)
-                catalogue.grants.append(grant_id)
-                self._write(catalogue)
-        except OSError as error:
-            msg = f"{self.path} cannot be written: {error.strerror}"
-            raise GrantError(msg, permanent=False) from error
+            with self._changing() as catalogue:
+                if grant_id not in catalogue.grants:
+                    change(catalogue)
+                    catalogue.grants.append(grant_id)
+        except GrantError:
+            raise
+        except PortError as error:
+            # Somebody mends the file or makes room: the grant is worth another try.
+            raise GrantError(str(error), permanent=False) from error
+
+    @contextmanager
+    def _changing(self) -> Iterator[_Catalogue]:
+        """Read the catalogue, and write it when the block has changed it; nobody else meanwhile."""
+        with locked(self.path.with_name(f"{self.path.name}.lock")):
+            catalogue = self._read()
+            before = msgspec.json.encode(catalogue)
+            yield catalogue
+            if before != msgspec.json.encode(catalogue):
+                try:
+                    self._write(catalogue)
+                except OSError as error:
+                    raise refusal(f"{self.path} cannot be written", error) from error
 
     def _write(self, catalogue: _Catalogue) -> None:
         draft = self.path.with_name(f".{self.path.name}.draft")
@@ -172,3 +192,4 @@ class JsonDirectory:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path)
+        sync_folder(self.path.parent)

@@ -1,4 +1,4 @@
-"""The list of erasures: JSON lines in a file beside the database, never rewritten."""
+"""The list of erasures: JSON lines beside the database, each there for good or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import msgspec
 
+from siutindei.adapters.files import sync_folder
 from siutindei.adapters.locks import locked
 from siutindei.app.ports import Unavailable, Unusable
 
@@ -33,11 +34,17 @@ class ErasureFile:
         line = msgspec.json.encode(_Line(user=user, at=at.isoformat())) + b"\n"
         try:
             with locked(self.path.with_name(f"{self.path.name}.lock")):
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                with os.fdopen(descriptor, "ab") as file:
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+                with os.fdopen(descriptor, "r+b") as file:
+                    whole = file.read().rpartition(b"\n")
+                    # A line that was cut short was refused when it was written: it goes.
+                    end = len(whole[0] + whole[1])
+                    file.truncate(end)
+                    file.seek(end)
                     file.write(line)
                     file.flush()
                     os.fsync(file.fileno())
+                sync_folder(self.path.parent)
         except OSError as error:
             msg = f"{self.path} cannot be written: {error.strerror}; nothing was erased"
             raise Unavailable(msg) from error
@@ -51,6 +58,11 @@ class ErasureFile:
         except OSError as error:
             msg = f"{self.path} cannot be read: {error.strerror}"
             raise Unusable(msg) from error
-        # A line that a full disk cut short was refused when it was written: it counts for nothing.
-        lines = [line for line in data.split(b"\n")[:-1] if line.endswith(b"}")]
-        return list(dict.fromkeys(msgspec.json.decode(line, type=_Line).user for line in lines))
+        # What follows the last line break was cut short, and refused when it was written.
+        lines = [line for line in data.split(b"\n")[:-1] if line.strip()]
+        try:
+            users = [msgspec.json.decode(line, type=_Line).user for line in lines]
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            msg = f"{self.path} has a line that is no erasure; put it back from a backup"
+            raise Unusable(msg) from None
+        return list(dict.fromkeys(users))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import errno
 import hmac
 import os
 import secrets
@@ -15,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import msgspec
 
-from siutindei.app.ports import Unavailable, Unusable
+from siutindei.adapters.files import refusal, sync_folder
+from siutindei.app.ports import Unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KEY_BYTES: Final = 32
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @attrs.frozen(kw_only=True)
@@ -48,8 +46,9 @@ class KeyRing:
 
     def passes(self, check: str) -> bool:
         """Whether the key that a text was made from is in the ring, current or not."""
-        key = self.keys.get(check.partition(":")[0])
-        return key is not None and hmac.compare_digest(check.partition(":")[2], _check(key))
+        key_id, _, text = check.rpartition(":")
+        key = self.keys.get(key_id)
+        return key is not None and hmac.compare_digest(text, _check(key))
 
 
 class _RingFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,6 +65,7 @@ def open_ring(path: Path, *, may_make: bool) -> KeyRing:
 
     Raises:
         Unusable: missing although it is needed, unreadable, or not a ring.
+        Unavailable: the disk is full.
     """
     data = _read(path)
     if data is None:
@@ -81,9 +81,10 @@ def open_ring(path: Path, *, may_make: bool) -> KeyRing:
     try:
         ring = msgspec.json.decode(data, type=_RingFile)
         keys = {name: base64.b64decode(text, validate=True) for name, text in ring.keys.items()}
-    except (msgspec.MsgspecError, binascii.Error) as error:
+    except (msgspec.MsgspecError, ValueError):
+        # Without its cause: that would quote the file, which is secret.
         msg = f"the key file {path} is damaged; put it back from a backup"
-        raise Unusable(msg) from error
+        raise Unusable(msg) from None
     if ring.current not in keys or any(len(key) != KEY_BYTES for key in keys.values()):
         msg = f"the key file {path} is no ring of {KEY_BYTES}-byte keys with a current one"
         raise Unusable(msg)
@@ -116,23 +117,11 @@ def _make(path: Path, data: bytes) -> bytes:
                 file.flush()
                 os.fsync(file.fileno())
             os.link(draft, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except FileExistsError:
             return path.read_bytes()
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in _FULL:
-            msg = f"the key file {path} cannot be written: {error.strerror}"
-            raise Unavailable(msg) from error
-        msg = f"the key file {path} cannot be made: {error.strerror}"
-        raise Unusable(msg) from error
+        raise refusal(f"the key file {path} cannot be made", error) from error
     return data
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

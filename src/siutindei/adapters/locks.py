@@ -8,7 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from siutindei.app.ports import Unavailable, Unusable
+from siutindei.adapters.files import refusal
+from siutindei.app.ports import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +24,14 @@ def locked(path: Path, *, seconds: float = _SECONDS) -> Iterator[None]:
     """Hold the lock for a block; it is released when the process ends, however it ends.
 
     Raises:
-        Unavailable: another process held it for too long.
-        Unusable: the folder cannot be written.
+        Unavailable: another process held it for too long, or the disk is full.
+        Unusable: the folder cannot be written, or its file system has no locks.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        msg = f"{path.parent} cannot be written: {error.strerror}"
-        raise Unusable(msg) from error
+        raise refusal(f"{path.parent} cannot be written", error) from error
     try:
         until = time.monotonic() + seconds
         while True:
@@ -43,6 +43,8 @@ def locked(path: Path, *, seconds: float = _SECONDS) -> Iterator[None]:
                     msg = f"another process holds {path}; try again"
                     raise Unavailable(msg) from error
                 time.sleep(_POLL)
+            except OSError as error:
+                raise refusal(f"{path} cannot be locked", error) from error
         yield
     finally:
         os.close(descriptor)

@@ -69,6 +69,9 @@ NAMES: Final = {
     "grants": "id",
 }
 
+#: As many digits as any position has.
+_DIGITS: Final = 18
+
 # --- writing -------------------------------------------------------------------------------------
 
 
@@ -386,7 +389,7 @@ def rows(cursor: Cursor, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
     """Give every row of the read models named, in a fixed order."""
     for name in names:
         cursor.execute(f"SELECT * FROM {name} ORDER BY {NAMES[name]}")
-        for row in cursor.fetchall():
+        while (row := cursor.fetchone()) is not None:
             yield name, *row
 
 
@@ -416,6 +419,7 @@ def _decode_cursor(cursor: str) -> int:
         text = ""
     position = text.removeprefix("p")
     # Only the very text that we gave counts: base64 has several for the same bytes.
-    if not position.isdecimal() or _encode_cursor(int(position)) != cursor:
+    known = position.isdecimal() and len(position) <= _DIGITS
+    if not known or _encode_cursor(int(position)) != cursor:
         raise Invalid("cursor", "is none of ours; leave it out to start again")
     return int(position)

@@ -15,10 +15,15 @@ import time
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
-from eventsourcing.persistence import IntegrityError, Notification, PersistenceError
+from eventsourcing.persistence import (
+    ConnectionUnavailableError,
+    IntegrityError,
+    Notification,
+    PersistenceError,
+)
 from eventsourcing.sqlite import (
     SQLiteApplicationRecorder,
     SQLiteConnection,
@@ -30,11 +35,13 @@ from eventsourcing.sqlite import (
 
 from siutindei.adapters import codec, projections, vault
 from siutindei.adapters.codec import EventMapper
+from siutindei.adapters.files import refusal, sync_folder
 from siutindei.adapters.locks import locked
 from siutindei.adapters.projections import SqlViews
 from siutindei.adapters.vault import CursorVault
 from siutindei.app.ports import CommandRepeated, Conflict, Recorded, Unavailable, Unusable
 from siutindei.domain.catalogue import NAMES
+from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,6 +58,12 @@ SCHEMA_VERSION: Final = 1
 LOCK_SECONDS: Final = 30
 _PAGE: Final = 500
 _SCRUB_SECONDS: Final = 10.0
+_MANY: Final = 1_000_000
+_BIGGEST: Final = 2**63 - 1
+# https://sqlite.org/fileformat.html#the_database_header
+_HEADER_BYTES: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+_ID_AT: Final = 68
 
 _TABLES: Final = (
     "CREATE TABLE stored_events (rowid INTEGER PRIMARY KEY, originator_id TEXT NOT NULL,"
@@ -73,31 +86,68 @@ class _Transaction(SQLiteTransaction):
         cursor.execute("BEGIN IMMEDIATE" if self.commit else "BEGIN")
         return cursor
 
+    def __exit__(self, *error: object) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            # A commit that failed leaves the transaction open, and the next one is not its.
+            self.connection.rollback()
+
 
 class _Connection(SQLiteConnection):
+    """A connection that its first transaction opens.
+
+    `eventsourcing`'s pool keeps a writer's turn for ever when it fails to make a connection: so
+    nothing that can fail happens there.
+    """
+
+    _sqlite_conn: sqlite3.Connection | None  # type: ignore[assignment]
+
+    def __init__(self, database: str, *, seconds: float, max_age: float | None) -> None:
+        nothing: Any = None
+        super().__init__(nothing, max_age)
+        self._database = database
+        self._seconds = seconds
+
+    @property
+    def opened(self) -> sqlite3.Connection:
+        """The connection itself."""
+        if self._sqlite_conn is None:
+            self._sqlite_conn = connect(self._database, seconds=self._seconds)
+        return self._sqlite_conn
+
     @contextmanager
     def transaction(self, *, commit: bool) -> Iterator[SQLiteCursor]:
         with _Transaction(self, commit=commit) as cursor, cursor:
             yield cursor
 
+    def cursor(self) -> SQLiteCursor:
+        return SQLiteCursor(self.opened.cursor())
+
+    def _close(self) -> None:
+        if self._sqlite_conn is None:
+            self._sqlite_conn = sqlite3.connect(MEMORY)
+        super()._close()
+
 
 class _Pool(SQLiteConnectionPool):
+    def __init__(self, database: str, *, seconds: float) -> None:
+        # Memory is one connection: another would see another, empty database. A file has as many
+        # as are asked for: the pool also keeps the turn of a writer who waited for one in vain.
+        size, more = (1, 0) if database == MEMORY else (5, _MANY)
+        super().__init__(db_name=database, pool_size=size, max_overflow=more, pool_timeout=seconds)
+
     def _create_connection(self) -> SQLiteConnection:
-        return _Connection(connect(self.db_name), max_age=self.max_age)
+        return _Connection(self.db_name, seconds=self.pool_timeout, max_age=self.max_age)
 
 
 class Datastore(SQLiteDatastore):
     """`eventsourcing`'s datastore with our connections."""
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, *, lock_seconds: float = LOCK_SECONDS) -> None:
         super().__init__(database, originator_id_type="text")
         self.pool.close()
-        # Memory is one connection: another would see another, empty database.
-        self.pool = (
-            _Pool(db_name=database, pool_size=1, max_overflow=0)
-            if database == MEMORY
-            else _Pool(db_name=database)
-        )
+        self.pool = _Pool(database, seconds=lock_seconds)
 
 
 class Recorder(SQLiteApplicationRecorder):
@@ -123,25 +173,30 @@ class Recorder(SQLiteApplicationRecorder):
         return positions[0]
 
 
-def connect(database: str) -> sqlite3.Connection:
-    """Open a connection the way this store needs it.
+def connect(database: str, *, seconds: float = LOCK_SECONDS) -> sqlite3.Connection:
+    """Open a connection the way this store needs it; a file that is not there is not made.
 
     Durable: a commit is on the disk when it returns (`synchronous=FULL`). What is deleted is
     overwritten (`secure_delete`), and nothing goes to temporary files.
     """
+    name = database if database == MEMORY else f"{Path(database).absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(
-        database, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
+        name, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False
     )
-    connection.row_factory = sqlite3.Row
-    for pragma in ("synchronous=FULL", "secure_delete=ON", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        connection.row_factory = sqlite3.Row
+        for pragma in ("synchronous=FULL", "secure_delete=ON", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 # --- the schema ----------------------------------------------------------------------------------
 
 
-def prepare(database: str) -> bool:
+def prepare(database: str, *, lock_seconds: float = LOCK_SECONDS) -> bool:
     """Make the schema when there is none; say whether there is no event yet.
 
     Raises:
@@ -152,59 +207,70 @@ def prepare(database: str) -> bool:
         return True
     path = Path(database)
     with translated(database):
-        _make_folder(path.parent)
-        if not path.exists() or _state(database) == "empty":
-            with locked(path.with_name(f"{path.name}.lock")):
-                _create(path)
-        connection = connect(database)
         try:
+            if not _is_there(path):
+                _make(path.resolve(), lock_seconds)
+        except OSError as error:
+            raise refusal(f"{database} cannot be made or read", error) from error
+        connection = connect(database, seconds=lock_seconds)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                msg = (
+                    f"{database} was made by a newer version (schema {version}, this one knows "
+                    f"{SCHEMA_VERSION}); install that version"
+                )
+                raise Unusable(msg)
             return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
         finally:
             connection.close()
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"the folder {folder} cannot be made: {error.strerror}"
-        raise Unusable(msg) from error
+def _is_there(path: Path) -> bool:
+    """Whether our database is there; no file, or an empty one, is none, and others are refused.
 
-
-def _state(database: str) -> str:
-    """Say `empty` or `ours`; everything else is an error."""
-    connection = connect(database)
+    The header is read as bytes: SQLite itself would write to another program's file.
+    """
     try:
-        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    finally:
-        connection.close()
-    if application_id == 0 and tables == 0:
-        return "empty"
-    if application_id != APPLICATION_ID:
-        msg = f"{database} is a database of another program; name another one"
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except FileNotFoundError:
+        return False
+    if not header:
+        return False
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        msg = f"{path} is damaged or no database; restore a backup or name another one"
         raise Unusable(msg)
-    if version > SCHEMA_VERSION:
-        msg = (
-            f"{database} was made by a newer version (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}); install that version"
-        )
+    if int.from_bytes(header[_ID_AT : _ID_AT + 4], "big") != APPLICATION_ID:
+        msg = f"{path} is a database of another program; name another one"
         raise Unusable(msg)
-    return "ours"
+    return True
 
 
-def _create(path: Path) -> None:
-    # The file exists with its mode before anything is in it; -wal and -shm inherit the mode.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    if _state(str(path)) == "ours":
-        return
-    connection = connect(str(path))
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        create_schema(connection)
-    finally:
-        connection.close()
+def _make(path: Path, lock_seconds: float) -> None:
+    """Make the file whole beside its place and put it there: nobody ever sees half of it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(path.with_name(f"{path.name}.lock"), seconds=lock_seconds):
+        if _is_there(path):
+            return
+        # SQLite would replay an old log into the new database.
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            msg = f"{path} is gone or empty, but its log {log.name} is there; restore both"
+            raise Unusable(msg)
+        draft = path.with_name(f".{path.name}.draft")
+        for rest in (draft, *(Path(f"{draft}-{kind}") for kind in ("journal", "wal", "shm")), log):
+            rest.unlink(missing_ok=True)
+        # The file has its mode before anything is in it; -wal and -shm inherit it.
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        connection = connect(str(draft))
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            create_schema(connection)
+        finally:
+            connection.close()
+        draft.replace(path)
+        sync_folder(path.parent)
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
@@ -231,12 +297,15 @@ def translated(database: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, PersistenceError) as error:
         raise _translate(database, error) from error
+    except UnicodeEncodeError:
+        # Nothing is called so; its cause would quote the text, which may be personal.
+        raise Invalid("text", "is not valid text (a lone surrogate)") from None
 
 
 def _translate(database: str, error: Exception) -> Exception:
     cause = error if isinstance(error, sqlite3.Error) else error.__cause__
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    if code in _BUSY:
+    if code in _BUSY or isinstance(error, ConnectionUnavailableError):
         return Unavailable(f"{database} is locked by another process; try again")
     if code in _DISK:
         return Unavailable(
@@ -298,6 +367,8 @@ class _Change:
             context = attrs.evolve(
                 context, causation_id=cause.id, correlation_id=cause.context.correlation_id
             )
+        if events and version:
+            self._require(stream, version)
         appended = []
         for number, event in enumerate(events, start=version + 1):
             sealed = Recorded(
@@ -317,6 +388,15 @@ class _Change:
             appended.append(attrs.evolve(sealed, event=event))
             self._event_ids.append(sealed.id)
         return tuple(appended)
+
+    def _require(self, stream: str, version: int) -> None:
+        self._cursor.execute(
+            "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?",
+            (stream, version),
+        )
+        if self._cursor.fetchone() is None:
+            msg = f"there is no {stream}/{version} to append behind"
+            raise ValueError(msg)
 
     def open(self, personal: Personal) -> Personal:
         """Open what is personal, with the keys that this transaction sees."""
@@ -355,18 +435,33 @@ class _Change:
 class SqliteStore:
     """See `ports.EventStore` and `ports.Vault`."""
 
-    def __init__(self, database: str, *, master: KeyRing, clock: Clock) -> None:
-        """Open a database that `prepare` made ready, or memory."""
+    def __init__(
+        self,
+        database: str,
+        *,
+        master: KeyRing,
+        clock: Clock,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> None:
+        """Open a database that `prepare` made ready, or memory.
+
+        Args:
+            database: a path, or `MEMORY`.
+            master: the ring that wraps the keys of what is personal.
+            clock: the time.
+            lock_seconds: how long to wait while others write.
+        """
         self.database = database
         self.master = master
         self.clock = clock
         self.mapper = EventMapper()
-        self._datastore = Datastore(database)
+        self._lock_seconds = lock_seconds
+        self._datastore = Datastore(database, lock_seconds=lock_seconds)
         self.recorder = Recorder(self._datastore)
         self._views = SqlViews(self._reading)
         if database == MEMORY:
             with self._datastore.get_connection(commit=True) as connection:
-                create_schema(connection._sqlite_conn)  # noqa: SLF001  # the pool wraps it
+                create_schema(cast("_Connection", connection).opened)
 
     def close(self) -> None:
         """Close every connection."""
@@ -405,10 +500,10 @@ class SqliteStore:
         where = "originator_id = ?"
         values: list[object] = [stream]
         if until is not None:
-            where, values = f"{where} AND originator_version <= ?", [*values, until]
+            where, values = f"{where} AND originator_version <= ?", [*values, _bounded(until)]
         order = "ASC"
         if newest is not None:
-            order, values = "DESC LIMIT ?", [*values, newest]
+            order, values = "DESC LIMIT ?", [*values, _bounded(newest)]
         cursor.execute(
             f"SELECT * FROM stored_events WHERE {where} ORDER BY originator_version {order}",
             values,
@@ -441,7 +536,7 @@ class SqliteStore:
         values: list[Any] = []
         if isinstance(until, int):
             where.append("rowid <= ?")
-            values.append(until)
+            values.append(_bounded(until))
         if names:
             where.append(f"topic IN ({', '.join('?' * len(names))})")
             values.extend(names)
@@ -451,6 +546,7 @@ class SqliteStore:
         statement = (
             f"SELECT * FROM stored_events WHERE {' AND '.join(where)} ORDER BY rowid LIMIT ?"
         )
+        after = _bounded(after)
         while True:
             with self._reading() as cursor:
                 cursor.execute(statement, (after, *values, _PAGE))
@@ -489,17 +585,23 @@ class SqliteStore:
             Unusable: the key is another one.
         """
         with self._reading() as cursor:
-            cursor.execute("SELECT value FROM key_checks WHERE name = ?", (name,))
-            row = cursor.fetchone()
-        if row is None:
-            with translated(self.database), self._datastore.transaction(commit=True) as cursor:
-                cursor.execute(
-                    "INSERT INTO key_checks (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    (name, ring.check),
+            if _passes(cursor, name, ring):
+                return
+        with translated(self.database), self._datastore.transaction(commit=True) as cursor:
+            if _passes(cursor, name, ring):
+                return
+            cursor.execute("SELECT 1 FROM stored_events LIMIT 1")
+            if cursor.fetchone() is not None:
+                msg = (
+                    f"the {name} is not the one that this database was made with; put that one back"
                 )
-        elif not ring.passes(row["value"]):
-            msg = f"the {name} is not the one that this database was made with; put that one back"
-            raise Unusable(msg)
+                raise Unusable(msg)
+            # Nothing is lost with a key that nothing was ever written with.
+            cursor.execute(
+                "INSERT INTO key_checks (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, ring.check),
+            )
 
     def project_all(self, events: Iterable[Recorded]) -> None:
         """Bring the read models up to events of another store: this one holds a replay."""
@@ -524,22 +626,36 @@ class SqliteStore:
         """
         if self.database == MEMORY:
             return
+        seconds = min(_SCRUB_SECONDS, self._lock_seconds)
+        until = time.monotonic() + seconds
         with translated(self.database):
-            connection = connect(self.database)
+            connection = connect(self.database, seconds=min(1.0, seconds))
             try:
-                until = time.monotonic() + _SCRUB_SECONDS
-                _truncate_log(connection, until)
-                connection.execute("VACUUM")
-                _truncate_log(connection, until)
+                for statement in (_EMPTY_LOG, "VACUUM", _EMPTY_LOG):
+                    _insist(connection, statement, until)
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF not in _DISK:
+                    raise
+                msg = f"erased, but {self.database} could not be rewritten ({error}); {_AGAIN}"
+                raise Unavailable(msg) from error
             finally:
                 connection.close()
 
 
-def _truncate_log(connection: sqlite3.Connection, until: float) -> None:
+_EMPTY_LOG: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+_AGAIN: Final = "make room and erase again: until then the files may still hold it"
+
+
+def _insist(connection: sqlite3.Connection, statement: str, until: float) -> None:
+    """Carry out a statement that others keep from its end, again and again for a while."""
     while True:
-        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if not busy:
-            return
+        try:
+            row = connection.execute(statement).fetchone()
+            if row is None or not row[0]:
+                return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _BUSY:
+                raise
         if time.monotonic() > until:
             msg = (
                 "erased, but other processes kept the write-ahead log open: "
@@ -547,3 +663,14 @@ def _truncate_log(connection: sqlite3.Connection, until: float) -> None:
             )
             raise Unavailable(msg)
         time.sleep(0.05)
+
+
+def _passes(cursor: SQLiteCursor, name: str, ring: KeyRing) -> bool:
+    cursor.execute("SELECT value FROM key_checks WHERE name = ?", (name,))
+    row = cursor.fetchone()
+    return row is not None and ring.passes(row["value"])
+
+
+def _bounded(number: int) -> int:
+    """Keep a number within what SQLite counts with: no position and no version is beyond it."""
+    return max(-_BIGGEST, min(number, _BIGGEST))

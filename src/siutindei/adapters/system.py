@@ -29,4 +29,5 @@ class RandomIds:
 
     def token(self) -> str:
         """Make an opaque name of 128 random bits."""
-        return secrets.token_urlsafe(16)
+        # In hexadecimal: a name that begins with a dash would be an option on a command line.
+        return secrets.token_hex(16)

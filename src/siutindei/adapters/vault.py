@@ -41,6 +41,7 @@ class CursorVault:
         self._cursor = cursor
         self._master = master
         self._made: dict[tuple[str, str], tuple[str, AESGCM] | None] = {}
+        self._opened: dict[str, tuple[str, AESGCM] | None] = {}
 
     def seal(self, personal: Personal) -> str:
         """Give the token of a clear text that has its place; `erased` when its owner is erased."""
@@ -65,34 +66,34 @@ class CursorVault:
         if personal.token is None:
             return personal
         key_id, _, text = personal.token.partition(".")
-        self._cursor.execute(
-            "SELECT owner, stream, master_id, wrapped FROM vault_keys WHERE key_id = ?", (key_id,)
-        )
-        row = self._cursor.fetchone()
-        if row is None:
+        # The fields of one stream share a key: it is looked up and unwrapped once.
+        if key_id not in self._opened:
+            self._opened[key_id] = self._find(key_id)
+        found = self._opened[key_id]
+        if found is None:
             return ERASED
-        key = self._unwrap(key_id, row["owner"], row["stream"], row["master_id"], row["wrapped"])
-        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        owner, key = found
         try:
-            clear = AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], personal.place.encode())
-        except InvalidTag:
+            sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            clear = key.decrypt(sealed[:_NONCE], sealed[_NONCE:], personal.place.encode())
+        except (InvalidTag, ValueError):
             msg = f"the personal field {personal.place} was altered or moved"
             raise Unusable(msg) from None
-        return Personal(owner=row["owner"], clear=clear.decode())
+        return Personal(owner=owner, clear=clear.decode())
 
     def open_all(self, value: T) -> T:
         """Give a copy of an attrs object, at any depth, with everything personal opened."""
-        opened: Any = self._opened(value)
+        opened: Any = self._copy(value)
         return opened  # type: ignore[no-any-return]  # the copy has the type of what was copied
 
-    def _opened(self, value: Any) -> Any:
+    def _copy(self, value: Any) -> Any:
         if isinstance(value, Personal):
             return self.open(value)
         if attrs.has(type(value)):
             changes = {}
             for field in attrs.fields(type(value)):
                 before = getattr(value, field.name)
-                after = self._opened(before)
+                after = self._copy(before)
                 if after is not before:
                     changes[field.name] = after
             return attrs.evolve(value, **changes) if changes else value
@@ -110,6 +111,17 @@ class CursorVault:
             "INSERT INTO vault_erased (owner) VALUES (?) ON CONFLICT DO NOTHING", (owner,)
         )
         self._made.clear()
+        self._opened.clear()
+
+    def _find(self, key_id: str) -> tuple[str, AESGCM] | None:
+        self._cursor.execute(
+            "SELECT owner, stream, master_id, wrapped FROM vault_keys WHERE key_id = ?", (key_id,)
+        )
+        row = self._cursor.fetchone()
+        if row is None:
+            return None
+        key = self._unwrap(key_id, row["owner"], row["stream"], row["master_id"], row["wrapped"])
+        return row["owner"], AESGCM(key)
 
     def _key_for(self, owner: str, stream: str) -> tuple[str, AESGCM] | None:
         if (owner, stream) not in self._made:
@@ -150,7 +162,7 @@ class CursorVault:
             return AESGCM(master).decrypt(
                 row[:_NONCE], row[_NONCE:], _wrapping(key_id, owner, stream)
             )
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             msg = f"the vault's master key {master_id} is not the one that wrapped {key_id}"
             raise Unusable(msg) from None
 

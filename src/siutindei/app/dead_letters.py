@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from siutindei.app.commands import first_answer, transact
 from siutindei.app.folding import grant_of, notification_of, version_of
 from siutindei.app.identity import someone
-from siutindei.app.ports import AddressBook, Clock, EventStore, Ids, Work
+from siutindei.app.ports import AddressBook, Clock, CommandRepeated, EventStore, Ids, Work
 from siutindei.domain import fields, grant, notification
 from siutindei.domain.errors import NotFound
-from siutindei.domain.personal import Personal
+from siutindei.domain.personal import of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from siutindei.app.ports import Context
+    from siutindei.app.ports import Context, Recorded, Transaction, Views
+    from siutindei.domain.catalogue import Event
 
 
 @attrs.frozen(kw_only=True)
@@ -61,18 +64,11 @@ class DeadLetters:
         """List what was given up and not looked at yet, mails first."""
         at = self.clock.now()
         views = self.store.views
-        return [
-            *(
-                _of_notification(item, at)
-                for item in views.notifications(status="dead_lettered")
-                if not item.discarded
-            ),
-            *(
-                _of_grant(item)
-                for item in views.grants(status="dead_lettered")
-                if not item.discarded
-            ),
+        given_up: list[notification.Notification | grant.Grant] = [
+            *views.notifications(status="dead_lettered"),
+            *views.grants(status="dead_lettered"),
         ]
+        return [letter for item in given_up if (letter := _letter(item, at)) is not None]
 
     def show(self, id: str) -> DeadLetter:
         """Give one.
@@ -80,10 +76,14 @@ class DeadLetters:
         Raises:
             NotFound: no dead letter has that id.
         """
-        for letter in self.all():
-            if letter.id == id:
-                return letter
-        raise NotFound("dead letter", id)
+        return self._find(self.store.views, id)
+
+    def _find(self, views: Views, id: str) -> DeadLetter:
+        item = views.find_notification(id) or views.find_grant(id)
+        letter = None if item is None else _letter(item, self.clock.now())
+        if letter is None:
+            raise NotFound("dead letter", id)
+        return letter
 
     def redrive(self, context: Context, ids: list[str], *, by: object) -> list[DeadLetter]:
         """Give dead letters three more attempts, all of them or none.
@@ -92,19 +92,13 @@ class DeadLetters:
             NotFound: no dead letter has one of the ids.
         """
         operator = someone(self.addresses, "by", by)
-        letters = [self.show(id) for id in dict.fromkeys(ids)]
-        with self.store.transaction(context) as tx:
-            at = self.clock.now()
-            for letter in letters:
-                stream = _stream(letter)
-                events = tx.load(stream)
-                decided = (
-                    notification.redrive(notification_of(events), by=operator.id, at=at)
-                    if letter.work == "notification"
-                    else grant.redrive(grant_of(events), by=operator.id, at=at)
-                )
-                tx.append(stream, version_of(events), decided, cause=events[-1])
-        return letters
+
+        def decide(work: Work, events: Sequence[Recorded], at: datetime) -> tuple[Event, ...]:
+            if work == "notification":
+                return notification.redrive(notification_of(events), by=operator.id, at=at)
+            return grant.redrive(grant_of(events), by=operator.id, at=at)
+
+        return self._decide(context, ids, decide)
 
     def discard(
         self, context: Context, ids: list[str], *, by: object, reason: object
@@ -115,35 +109,66 @@ class DeadLetters:
             NotFound: no dead letter has one of the ids.
         """
         operator = someone(self.addresses, "by", by)
-        text = fields.required_line("reason", reason, most=500)
-        letters = [self.show(id) for id in dict.fromkeys(ids)]
-        with self.store.transaction(context) as tx:
-            at = self.clock.now()
+        why = of(operator.id, fields.required_line("reason", reason, most=500))
+
+        def decide(work: Work, events: Sequence[Recorded], at: datetime) -> tuple[Event, ...]:
+            if work == "notification":
+                state = notification_of(events)
+                return notification.discard(state, by=operator.id, reason=why, at=at)
+            return grant.discard(grant_of(events), by=operator.id, reason=why, at=at)
+
+        return self._decide(context, ids, decide)
+
+    def _decide(
+        self,
+        context: Context,
+        ids: list[str],
+        decide: Callable[[Work, Sequence[Recorded], datetime], tuple[Event, ...]],
+    ) -> list[DeadLetter]:
+        def work(tx: Transaction) -> list[DeadLetter]:
+            letters = [self._find(tx.views, id) for id in dict.fromkeys(ids)]
             for letter in letters:
-                stream = _stream(letter)
+                stream = _STREAMS[letter.work](letter.id)
                 events = tx.load(stream)
-                why = Personal(owner=operator.id, clear=text)
-                decided = (
-                    notification.discard(notification_of(events), by=operator.id, reason=why, at=at)
-                    if letter.work == "notification"
-                    else grant.discard(grant_of(events), by=operator.id, reason=why, at=at)
-                )
+                decided = decide(letter.work, events, self.clock.now())
                 tx.append(stream, version_of(events), decided, cause=events[-1])
-        return letters
+            return letters
+
+        try:
+            return transact(self.store, context, work)
+        except CommandRepeated as repeated:
+            first_answer(self.store, repeated, *_SETTLED)
+            letters = (self._before(id) for id in repeated.event_ids)
+            return [letter for letter in letters if letter is not None]
+
+    def _before(self, event_id: str) -> DeadLetter | None:
+        """Give a dead letter as it was before a person decided about it."""
+        stream, _, version = event_id.rpartition("/")
+        events = self.store.load(stream, until=int(version) - 1)
+        is_mail = stream.startswith(f"{notification.CATEGORY}-")
+        return _letter(notification_of(events) if is_mail else grant_of(events), self.clock.now())
 
 
-def _stream(letter: DeadLetter) -> str:
-    if letter.work == "notification":
-        return notification.stream(letter.id)
-    return grant.stream(letter.id)
+_STREAMS: Final[Mapping[Work, Callable[[str], str]]] = {
+    "notification": notification.stream,
+    "grant": grant.stream,
+}
+_SETTLED: Final = (
+    notification.Redriven,
+    notification.Discarded,
+    grant.Redriven,
+    grant.Discarded,
+)
 
 
-def _of_notification(item: notification.Notification, at: datetime) -> DeadLetter:
+def _letter(item: notification.Notification | grant.Grant, at: datetime) -> DeadLetter | None:
+    """Show what was given up; None when it was not, or is settled."""
     requested = item.requested
-    if requested is None:
-        raise AssertionError
+    if requested is None or item.status != "dead_lettered" or item.discarded:
+        return None
+    is_mail = isinstance(item, notification.Notification)
     return DeadLetter(
-        work="notification",
+        work="notification" if is_mail else "grant",
         id=requested.id,
         kind=requested.kind,
         cause=requested.cause,
@@ -152,23 +177,6 @@ def _of_notification(item: notification.Notification, at: datetime) -> DeadLette
         calls=item.calls,
         first_error=item.first_error,
         last_error=item.last_error,
-        would_do_nothing=notification.is_expired(item, at=at),
-    )
-
-
-def _of_grant(item: grant.Grant) -> DeadLetter:
-    requested = item.requested
-    if requested is None:
-        raise AssertionError
-    return DeadLetter(
-        work="grant",
-        id=requested.id,
-        kind=requested.kind,
-        cause=requested.cause,
-        ticket=requested.ticket,
-        why=item.why,
-        calls=item.calls,
-        first_error=item.first_error,
-        last_error=item.last_error,
-        would_do_nothing=False,
+        would_do_nothing=isinstance(item, notification.Notification)
+        and notification.is_expired(item, at=at),
     )

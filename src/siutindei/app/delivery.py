@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from siutindei.app.folding import grant_of, notification_of, ticket_of, version_of
+from siutindei.app.commands import transact
+from siutindei.app.folding import (
+    challenges_of,
+    grant_of,
+    notification_of,
+    ticket_of,
+    version_of,
+)
 from siutindei.app.ports import (
     AccountHalted,
     Clock,
     Codes,
     Context,
     EventStore,
+    Found,
     GrantError,
     IdentityProvider,
     Ids,
@@ -29,11 +38,12 @@ from siutindei.app.ports import (
     MailRefused,
     OrganizationDirectory,
     PortError,
+    Recorded,
     Unavailable,
     Unusable,
     Work,
 )
-from siutindei.domain import challenge, fields, grant, notification, ticket
+from siutindei.domain import fields, grant, notification, ticket
 from siutindei.domain import mail as mails
 from siutindei.domain.errors import DomainError
 
@@ -42,7 +52,6 @@ if TYPE_CHECKING:
 
     from siutindei.app.ports import (
         Due,
-        Recorded,
         Transaction,
     )
 
@@ -68,6 +77,7 @@ Result = Literal[
 
 
 _Decide = Callable[[notification.Notification, datetime], tuple[notification.Event, ...]]
+_Write = Callable[[], mails.Mail]
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +106,27 @@ class Outcome:
 
 
 @attrs.frozen(kw_only=True)
+class _Call:
+    """A call to the mail port that is to be made: to send a mail, or to look one up without any."""
+
+    outcome: Outcome
+    newest: Recorded
+    mail: mails.Mail | None
+    deadline: datetime
+
+
+@attrs.frozen(kw_only=True)
+class _Change:
+    """A change of the platform that is to be made."""
+
+    outcome: Outcome
+    started: Recorded
+    requested: grant.Requested
+    submitted: ticket.Submitted
+    stars: int
+
+
+@attrs.frozen(kw_only=True)
 class Delivery:
     """The use cases of whoever works on what is due."""
 
@@ -116,10 +147,13 @@ class Delivery:
     ) -> int:
         """Work on everything that is due until nothing is, or `stop` says so; count what was done.
 
-        What could not be worked on because the store or a port was not there stays due, and is not
-        tried again here.
+        What is in somebody else's hands is skipped. So is what cannot be worked on: it holds up
+        nothing else, and when everything else is done, its error is raised.
+
+        Raises:
+            Unavailable: the store is not there; what was not worked on stays due.
         """
-        done, skipped = 0, set[tuple[str, str]]()
+        done, skipped, problems = 0, set[tuple[str, str]](), list[Exception]()
         while True:
             due = [
                 entry
@@ -127,16 +161,26 @@ class Delivery:
                 if (entry.work, entry.id) not in skipped
             ]
             if not due:
-                return done
+                break
             for entry in due:
                 if stop():
                     return done
-                outcome = self.work_on(entry)
+                try:
+                    outcome = self.work_on(entry)
+                except Unavailable:
+                    raise
+                except Exception as problem:  # noqa: BLE001  # raised below, after the others
+                    problems.append(problem)
+                    skipped.add((entry.work, entry.id))
+                    continue
                 if outcome.result == "nothing_to_do":
                     skipped.add((entry.work, entry.id))
                 else:
                     done += 1
                 report(outcome)
+        if problems:
+            raise problems[0]
+        return done
 
     def work_on(self, entry: Due) -> Outcome:
         """Work on one thing that is due."""
@@ -178,85 +222,87 @@ class Delivery:
 
     def deliver(self, context: Context, id: str) -> Outcome:
         """Take a notification one step further, if one is due: look up, send, or withhold it."""
-        stream = notification.stream(id)
-        with self.store.transaction(self._step(context)) as tx:
-            at = self.clock.now()
-            events = tx.load(stream)
-            state = notification_of(events)
-            if state.requested is None:
-                return Outcome(work="notification", id=id)
-            outcome = Outcome(
-                work="notification",
-                id=id,
-                kind=state.requested.kind,
-                correlation_id=events[0].context.correlation_id,
-            )
-            composed = None
-            step = notification.next_step(state, at=at)
-            if step in {"nothing", "wait"}:
-                return outcome
-            if step == "expire":
-                return self._withhold(tx, events, state, "expired", outcome)
-            if step == "send":
-                try:
-                    composed = self._compose(tx, state.requested)
-                except (Unusable, DomainError, ValueError) as problem:
-                    # It cannot be written, now or later: that must not hold up the others.
-                    decided = notification.give_up(state, error=_text(problem), at=at)
-                    appended = tx.append(stream, version_of(events), decided, cause=events[0])
-                    return _outcome(outcome, appended)
-                if composed is None:
-                    return self._withhold(tx, events, state, "erased", outcome)
-                (started,) = tx.append(
-                    stream,
-                    version_of(events),
-                    notification.start_attempt(
-                        state, deadline=at + self.mail.time_out + GRACE, at=at
-                    ),
-                    cause=events[0],
-                )
-        if composed is None:
-            return self._look_up(context, state, outcome)
-        return self._send(
-            context, composed, started, attrs.evolve(outcome, attempt=state.calls + 1)
+        step = transact(self.store, self._step(context), lambda tx: self._begin(tx, id))
+        if isinstance(step, Outcome):
+            return step
+        if step.mail is None:
+            return self._look_up(context, step)
+        return self._send(context, step, step.mail)
+
+    def _begin(self, tx: Transaction, id: str) -> Outcome | _Call:
+        """Settle what needs no call, or announce the call that is to be made."""
+        at = self.clock.now()
+        events = tx.load(notification.stream(id))
+        state = notification_of(events)
+        requested = state.requested
+        if requested is None:
+            return Outcome(work="notification", id=id)
+        outcome = Outcome(
+            work="notification",
+            id=id,
+            kind=requested.kind,
+            correlation_id=events[0].context.correlation_id,
         )
+        step = notification.next_step(state, at=at)
+        if step in {"nothing", "wait"}:
+            return outcome
+        if step == "look_up":
+            attempt = attrs.evolve(outcome, attempt=state.calls)
+            return _Call(outcome=attempt, newest=events[-1], mail=None, deadline=at)
+        composed = self._compose(tx, requested) if step == "send" else "expired"
+        deadline = at + self.mail.time_out + GRACE
+        decided: tuple[notification.Event, ...]
+        if isinstance(composed, mails.Mail):
+            decided = notification.start_attempt(state, deadline=deadline, at=at)
+        elif isinstance(composed, Exception):
+            # It cannot be written, now or later: that must not hold up the others.
+            decided = notification.give_up(state, error=_text(composed), at=at)
+        else:
+            rule = f"notification.never_when_{composed}.v1"
+            decided = notification.withhold(state, why=composed, rule=rule, at=at)
+        appended = tx.append(events[0].stream, version_of(events), decided, cause=events[0])
+        if not isinstance(composed, mails.Mail):
+            return _outcome(outcome, appended)
+        attempt = attrs.evolve(outcome, attempt=state.calls + 1)
+        return _Call(outcome=attempt, newest=appended[-1], mail=composed, deadline=deadline)
 
     def _step(self, context: Context) -> Context:
         """Give one step its own command: the steps of one request are not the same command."""
         return attrs.evolve(context, command_id=self.ids.uuid())
 
-    def _withhold(
-        self,
-        tx: Transaction,
-        events: Sequence[Recorded],
-        state: notification.Notification,
-        why: notification.Withholding,
-        outcome: Outcome,
-    ) -> Outcome:
-        tx.append(
-            events[0].stream,
-            version_of(events),
-            notification.withhold(
-                state, why=why, rule=f"notification.never_when_{why}.v1", at=self.clock.now()
-            ),
-            cause=events[-1],
-        )
-        return attrs.evolve(outcome, result="withheld", error=why)
+    def _compose(
+        self, tx: Transaction, requested: notification.Requested
+    ) -> mails.Mail | Exception | Literal["erased"]:
+        """Write the mail from the history, as it was when it was asked for, or say why not."""
+        try:
+            write = self._material(tx, requested)
+        except (Unusable, DomainError, ValueError) as problem:
+            return problem
+        if write is None:
+            return "erased"
+        try:
+            return write()
+        except Exception as problem:  # noqa: BLE001  # nothing but writing is done here
+            return problem
 
-    def _compose(self, tx: Transaction, requested: notification.Requested) -> mails.Mail | None:
-        """Write the mail from the history, as it was when it was asked for; None when erased."""
+    def _material(self, tx: Transaction, requested: notification.Requested) -> _Write | None:
+        """Read what a mail is written from; None when it was erased."""
         recipient = None if requested.recipient is None else tx.open(requested.recipient)
         if recipient is not None and recipient.is_erased:
             return None
         to = "" if recipient is None else recipient.text
+        stream, _, version = requested.cause.rpartition("/")
         if requested.kind == "sign_in_code":
-            return self._compose_code(tx, requested, to)
-        about = tx.open_all(ticket_of(_until_cause(tx, requested)))
-        if about.submitted is None or about.submitted.submitter_email.is_erased:
+            return self._code(requested, to, tx.load(stream, newest=1, until=int(version)))
+        about = tx.open_all(ticket_of(tx.load(stream, until=int(version))))
+        if about.submitted is not None and about.submitted.submitter_email.is_erased:
             return None
         if requested.kind == "ticket_received":
-            return mails.ticket_received(self.senders, notification_id=requested.id, ticket=about)
-        return mails.ticket_decided(
+            return partial(
+                mails.ticket_received, self.senders, notification_id=requested.id, ticket=about
+            )
+        return partial(
+            mails.ticket_decided,
             self.senders,
             notification_id=requested.id,
             recipient=to,
@@ -264,14 +310,15 @@ class Delivery:
             ticket=about,
         )
 
-    def _compose_code(
-        self, tx: Transaction, requested: notification.Requested, to: str
-    ) -> mails.Mail | None:
-        (cause,) = _until_cause(tx, requested, newest=1)
-        issued = cause.event
-        if not isinstance(issued, challenge.Issued):
-            return None
-        return mails.sign_in_code(
+    def _code(
+        self, requested: notification.Requested, to: str, cause: Sequence[Recorded]
+    ) -> _Write:
+        issued = challenges_of(cause).issued
+        if issued is None:
+            msg = "the event that asked for the code is no challenge"
+            raise ValueError(msg)
+        return partial(
+            mails.sign_in_code,
             self.senders,
             notification_id=requested.id,
             recipient=to,
@@ -280,58 +327,56 @@ class Delivery:
             lifetime=issued.expires_at - issued.at,
         )
 
-    def _look_up(
-        self, context: Context, looked_at: notification.Notification, outcome: Outcome
-    ) -> Outcome:
+    def _look_up(self, context: Context, call: _Call) -> Outcome:
         """Ask the mail port about a call whose outcome nobody knows, and record what it says."""
-        found = self.mail.lookup(outcome.id)
-        attempt = looked_at.calls
-        stream = notification.stream(outcome.id)
-        with self.store.transaction(self._step(context)) as tx:
-            at = self.clock.now()
-            events = tx.load(stream)
-            state = notification_of(events)
+        attempt = call.outcome.attempt
+        try:
+            found = self.mail.lookup(call.outcome.id)
+        except Exception:  # noqa: BLE001  # an adapter's fault must not stop the others
+            found = Found(answer="cannot_tell")
+
+        def decide(
+            state: notification.Notification, at: datetime
+        ) -> tuple[notification.Event, ...]:
             if state.calls != attempt or notification.next_step(state, at=at) != "look_up":
-                return outcome
+                return ()
             if found.answer == "accepted":
-                decided = notification.accept(
+                return notification.accept(
                     state,
                     attempt=attempt,
                     message_id=found.message_id or "",
                     how="lookup",
                     at=at,
                 )
-            elif found.answer == "not_accepted":
-                decided = notification.fail(
+            if found.answer == "not_accepted":
+                return notification.fail(
                     state,
                     attempt=attempt,
                     error_class="transient",
                     error="the call ended without sending",
                     at=at,
                 )
-            elif state.call_open:
-                decided = notification.lose_track(
-                    state,
-                    attempt=attempt,
-                    why="the call ended without an answer",
-                    settle=self.settle,
-                    at=at,
-                )
-            else:
-                decided = notification.settle_unknown(
-                    state, can_be_resent=not self.mail.has_feedback, wait=self.settle, at=at
-                )
-            appended = tx.append(stream, version_of(events), decided, cause=events[-1])
-        return _outcome(attrs.evolve(outcome, attempt=attempt), appended)
+            if state.call_open:
+                return self._lost(attempt, "the call ended without an answer")(state, at)
+            return notification.settle_unknown(
+                state, can_be_resent=not self.mail.has_feedback, wait=self.settle, at=at
+            )
 
-    def _send(
-        self, context: Context, composed: mails.Mail, started: Recorded, outcome: Outcome
-    ) -> Outcome:
+        appended = self._record(context, call.newest, decide)
+        return _outcome(
+            call.outcome if appended else attrs.evolve(call.outcome, attempt=0), appended
+        )
+
+    def _send(self, context: Context, call: _Call, mail: mails.Mail) -> Outcome:
         """Make the announced call, and record its outcome."""
-        attempt = outcome.attempt
+        attempt = call.outcome.attempt
         decide: _Decide
         try:
-            message_id = self.mail.send(composed)
+            if self.clock.now() + self.mail.time_out > call.deadline:
+                # Whoever looks at it after the deadline takes the call for ended: it must not be
+                # made any more (this process stood still, or announcing the call took too long).
+                raise MailNotSent("too late: the call was not made")  # noqa: TRY301
+            message_id = self.mail.send(mail)
         except MailOutcomeUnknown as problem:
             decide = self._lost(attempt, _text(problem))
         except MailRefused as problem:
@@ -344,84 +389,95 @@ class Delivery:
             decide = self._lost(attempt, f"the mail adapter failed: {type(problem).__name__}")
         else:
             decide = _accepted(attempt, message_id)
-        appended = self._record(context, started, decide)
-        return _outcome(outcome, appended)
+        return _outcome(call.outcome, self._record(context, call.newest, decide))
 
     def _lost(self, attempt: int, why: str) -> _Decide:
         return lambda state, at: notification.lose_track(
             state, attempt=attempt, why=why, settle=self.settle, at=at
         )
 
-    def _record(self, context: Context, started: Recorded, decide: _Decide) -> tuple[Recorded, ...]:
+    def _record(self, context: Context, newest: Recorded, decide: _Decide) -> tuple[Recorded, ...]:
         """Record an outcome, and try again while the store is busy: what was sent was sent."""
-        for left in reversed(range(_RECORD_TRIES)):
+
+        def work(tx: Transaction) -> tuple[Recorded, ...]:
+            events = tx.load(newest.stream)
+            decided = decide(notification_of(events), self.clock.now())
+            return tx.append(newest.stream, version_of(events), decided, cause=newest)
+
+        tries = 0
+        while True:
             try:
-                with self.store.transaction(self._step(context)) as tx:
-                    events = tx.load(started.stream)
-                    return tx.append(
-                        started.stream,
-                        version_of(events),
-                        decide(notification_of(events), self.clock.now()),
-                        cause=started,
-                    )
+                return transact(self.store, self._step(context), work)
             except Unavailable:
-                if not left:
+                tries += 1
+                if tries == _RECORD_TRIES:
                     raise
                 self.clock.sleep(0.2)
-        raise AssertionError
 
     # --- grants -----------------------------------------------------------------------------------
 
     def carry_out(self, context: Context, id: str) -> Outcome:
         """Take a grant one step further, if one is due."""
         stream = grant.stream(id)
-        with self.store.transaction(self._step(context)) as tx:
-            at = self.clock.now()
-            events = tx.load(stream)
-            state = grant_of(events)
-            requested = state.requested
-            if requested is None:
-                return Outcome(work="grant", id=id)
-            outcome = Outcome(
-                work="grant",
-                id=id,
-                kind=requested.kind,
-                correlation_id=events[0].context.correlation_id,
-            )
-            decided = grant.start_attempt(state, deadline=at + GRANT_WITHIN, at=at)
-            about = ticket_of(tx.load(ticket.stream(requested.ticket)))
-            submitted = None if about.submitted is None else tx.open_all(about.submitted)
-            if decided and (submitted is None or _is_erased(tx, requested, submitted)):
-                decided = grant.withhold(state, at=at)
-            appended = tx.append(stream, version_of(events), decided, cause=events[0])
-            stars = tx.views.approved_stars(requested.user)
-        if not appended or not isinstance(appended[-1].event, grant.AttemptStarted):
-            return _outcome(outcome, appended)
-        if submitted is None:
-            raise AssertionError
-        attempt = appended[-1].event.attempt
+        step = transact(self.store, self._step(context), lambda tx: self._begin_grant(tx, id))
+        if isinstance(step, Outcome):
+            return step
+        attempt = step.outcome.attempt
         error: GrantError | None = None
         try:
-            self._grant(requested, submitted, stars)
+            self._grant(step)
         except GrantError as problem:
             error = problem
-        except Unavailable as problem:
-            error = GrantError(str(problem), permanent=False)
-        with self.store.transaction(self._step(context)) as tx:
+        except Exception as problem:  # noqa: BLE001  # an adapter's fault must not stop the others
+            error = GrantError(_text(problem), permanent=False)
+
+        def work(tx: Transaction) -> tuple[Recorded, ...]:
             events = tx.load(stream)
             state, at = grant_of(events), self.clock.now()
-            recorded = (
+            decided = (
                 grant.carry_out(state, attempt=attempt, at=at)
                 if error is None
                 else grant.fail(
                     state, attempt=attempt, error=_text(error), permanent=error.permanent, at=at
                 )
             )
-            done = tx.append(stream, version_of(events), recorded, cause=appended[-1])
-        return _outcome(attrs.evolve(outcome, attempt=attempt), done)
+            return tx.append(stream, version_of(events), decided, cause=step.started)
 
-    def _grant(self, requested: grant.Requested, submitted: ticket.Submitted, stars: int) -> None:
+        return _outcome(step.outcome, transact(self.store, self._step(context), work))
+
+    def _begin_grant(self, tx: Transaction, id: str) -> Outcome | _Change:
+        """Settle what needs no change, or announce the change that is to be made."""
+        stream = grant.stream(id)
+        at = self.clock.now()
+        events = tx.load(stream)
+        state = grant_of(events)
+        requested = state.requested
+        if requested is None:
+            return Outcome(work="grant", id=id)
+        outcome = Outcome(
+            work="grant",
+            id=id,
+            kind=requested.kind,
+            correlation_id=events[0].context.correlation_id,
+        )
+        decided = grant.start_attempt(state, deadline=at + GRANT_WITHIN, at=at)
+        submitted = tx.open_all(ticket_of(tx.load(ticket.stream(requested.ticket)))).submitted
+        if submitted is None or _is_erased(tx, requested, submitted):
+            decided = grant.withhold(state, at=at) if decided else ()
+        appended = tx.append(stream, version_of(events), decided, cause=events[0])
+        if submitted is None or not any(isinstance(e, grant.AttemptStarted) for e in decided):
+            return _outcome(outcome, appended)
+        return _Change(
+            outcome=attrs.evolve(outcome, attempt=state.calls + 1),
+            started=appended[-1],
+            requested=requested,
+            submitted=submitted,
+            stars=tx.views.approved_stars(requested.user),
+        )
+
+    def _grant(self, change: _Change) -> None:
         """Make the change; the ports do it once for one id, however often they are asked."""
+        requested, submitted = change.requested, change.submitted
         organization_id = requested.organization_id or ""
         match requested.kind:
             case "organization" if requested.create:
@@ -449,7 +505,9 @@ class Delivery:
                     },
                 )
             case "stars":
-                self.directory.set_stars(grant_id=requested.id, user=requested.user, stars=stars)
+                self.directory.set_stars(
+                    grant_id=requested.id, user=requested.user, stars=change.stars
+                )
 
 
 def _accepted(attempt: int, message_id: str) -> _Decide:
@@ -464,20 +522,16 @@ def _failed(attempt: int, error_class: notification.ErrorClass, error: str) -> _
     )
 
 
-def _until_cause(
-    tx: Transaction, requested: notification.Requested, *, newest: int | None = None
-) -> Sequence[Recorded]:
-    stream, _, version = requested.cause.rpartition("/")
-    return tx.load(stream, newest=newest, until=int(version))
-
-
 def _is_erased(tx: Transaction, requested: grant.Requested, submitted: ticket.Submitted) -> bool:
     found = tx.views.find_person(requested.user)
     return submitted.submitter_email.is_erased or (found is not None and found.erased)
 
 
 def _text(error: Exception) -> str:
-    return fields.one_line(str(error))[:_ERROR_MOST]
+    """Say what went wrong; of an error that nobody foresaw only its name, as it may be personal."""
+    if isinstance(error, PortError | DomainError):
+        return fields.one_line(str(error))[:_ERROR_MOST]
+    return f"our fault: {type(error).__name__}"
 
 
 _RESULTS: Final[dict[type, Result]] = {

@@ -87,15 +87,20 @@ class History:
         Raises:
             NotFound: there is no such stream, or it had no event then.
         """
-        events = [
-            entry
-            for entry in self.stream(id)
-            if (entry.version <= at if isinstance(at, int) else entry.recorded_at <= at)
-        ]
-        if not events:
+        events = self.stream(id)
+        # A clock can jump back: what stands before an event in its stream happened before it.
+        last = max(
+            (
+                entry.version
+                for entry in events
+                if (entry.version <= at if isinstance(at, int) else entry.recorded_at <= at)
+            ),
+            default=0,
+        )
+        if not last:
             raise NotFound("event at that moment in", id)
         fold = _FOLDS[id.partition("-")[0]]
-        state: dict[str, Any] = plain(fold(events))
+        state: dict[str, Any] = plain(fold(events[:last]))
         return state
 
     def tail(

@@ -30,7 +30,7 @@ class Someone:
 
 
 def user_id(name: str, value: object) -> str:
-    """Check the id of a user: one line without blanks and slashes.
+    """Check the id of a user: one line without blanks and slashes, and no address.
 
     Raises:
         Invalid: names the field.
@@ -38,6 +38,8 @@ def user_id(name: str, value: object) -> str:
     checked = fields.required_line(name, value, most=_MOST)
     if any(char.isspace() or char == "/" for char in checked):
         raise Invalid(name, "has a blank or a slash")
+    if "@" in checked:
+        raise Invalid(name, "is an address; ids are kept in clear, and addresses are not")
     return checked
 
 

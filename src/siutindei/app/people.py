@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from siutindei.app.commands import transact
 from siutindei.app.folding import person_of, version_of
 from siutindei.app.identity import someone, user_id
 from siutindei.app.ports import (
@@ -17,12 +19,12 @@ from siutindei.app.ports import (
     MailPort,
 )
 from siutindei.app.tickets import wire
-from siutindei.domain import fields, person
+from siutindei.domain import fields, grant, notification, person, ticket
 from siutindei.domain.errors import NotFound
 from siutindei.domain.personal import Personal, address_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from siutindei.app.ports import (
         Context,
@@ -55,17 +57,9 @@ class People:
         Raises:
             NotFound: nothing is known of them.
         """
-        events = self.store.load(person.stream(user))
-        known = self.store.open_all(person_of(events))
+        known = self.store.open_all(person_of(self.store.load(person.stream(user))))
         views = self.store.views
-        tickets: list[dict[str, object]] = []
-        cursor = None
-        while True:
-            page = views.tickets(submitter=user, limit=200, cursor=cursor)
-            tickets.extend(wire(self.store.open_all(item)) for item in page.items)
-            cursor = page.next_cursor
-            if cursor is None:
-                break
+        tickets = self._tickets(user)
         mails = [self.store.open_all(item) for item in views.notifications(user=user)]
         if not known.exists and not tickets and not mails:
             raise NotFound("person", user)
@@ -76,7 +70,7 @@ class People:
             "signed_up_at": _time(known.signed_up_at),
             "erased_at": _time(known.erased_at),
             "proofs": dict(known.proofs),
-            "tickets": tickets,
+            "tickets": [wire(self.store.open_all(item)) for item in tickets],
             "mails": [
                 {
                     "id": item.requested.id,
@@ -90,11 +84,60 @@ class People:
                 for item in mails
                 if item.requested is not None
             ],
+            "grants": [
+                {
+                    "id": item.requested.id,
+                    "kind": item.requested.kind,
+                    "organization_id": item.requested.organization_id,
+                    "status": item.status,
+                    "requested_at": _time(item.requested.at),
+                }
+                for reference in map(_reference, tickets)
+                for item in views.grants(ticket=reference)
+                if item.requested is not None
+            ],
             "history": [
                 {"id": entry.id, "name": entry.name, "recorded_at": _time(entry.recorded_at)}
-                for entry in events
+                for entry in self._history(user, tickets)
             ],
         }
+
+    def _tickets(self, user: str) -> list[ticket.Ticket]:
+        tickets: list[ticket.Ticket] = []
+        cursor = None
+        while True:
+            page = self.store.views.tickets(submitter=user, limit=200, cursor=cursor)
+            tickets.extend(page.items)
+            cursor = page.next_cursor
+            if cursor is None:
+                return tickets
+
+    def _about(self, user: str, tickets: Sequence[ticket.Ticket]) -> list[notification.Requested]:
+        """Find the mails to a person, and those to others that tell what they wrote."""
+        views = self.store.views
+        found = [
+            *views.notifications(user=user),
+            *(item for one in tickets for item in views.notifications(ticket=_reference(one))),
+        ]
+        return list(dict.fromkeys(item.requested for item in found if item.requested is not None))
+
+    def _history(self, user: str, tickets: Sequence[ticket.Ticket]) -> list[Recorded]:
+        """Read every stream that is about a person, in the order in which things happened."""
+        about = self._about(user, tickets)
+        grants = (
+            item.requested
+            for one in tickets
+            for item in self.store.views.grants(ticket=_reference(one))
+        )
+        streams = {
+            person.stream(user),
+            *(ticket.stream(_reference(one)) for one in tickets),
+            *(notification.stream(requested.id) for requested in about),
+            *(requested.cause.rpartition("/")[0] for requested in about),
+            *(grant.stream(requested.id) for requested in grants if requested is not None),
+        }
+        entries = [entry for stream in streams for entry in self.store.load(stream)]
+        return sorted(entries, key=lambda entry: entry.position)
 
     def erase(self, context: Context, user: object, *, by: object, reason: object) -> Erasure:
         """Destroy every key of a person, and every file that still holds what they sealed.
@@ -109,56 +152,57 @@ class People:
         id = user_id("user", user)
         operator = someone(self.addresses, "by", by)
         text = fields.required_line("reason", reason, most=500)
-        erased_fields = 0
+
+        def work(tx: Transaction) -> int:
+            at = self.clock.now()
+            events = tx.load(person.stream(id))
+            known = person_of(events)
+            owners = [id, *(address_owner(print_) for print_ in _fingerprints(events))]
+            keys = {key: stream for owner in owners for key, stream in tx.keys_of(owner).items()}
+            if not known.exists and not keys:
+                raise NotFound("person", id)
+            erased_fields = _count_fields(tx, keys)
+            # Listed before it is done: a backup that is restored later applies it again.
+            self.erasures.add(id, at=at)
+            tx.append(
+                person.stream(id),
+                version_of(events),
+                person.erase(
+                    known,
+                    user=id,
+                    by=operator.id,
+                    reason=Personal(owner=operator.id, clear=text),
+                    at=at,
+                ),
+            )
+            for owner in owners:
+                tx.destroy_keys(owner)
+            return erased_fields
+
         try:
-            with self.store.transaction(context) as tx:
-                at = self.clock.now()
-                events = tx.load(person.stream(id))
-                known = person_of(events)
-                owners = [id, *(address_owner(print_) for print_ in _fingerprints(events))]
-                keys = {
-                    key: stream for owner in owners for key, stream in tx.keys_of(owner).items()
-                }
-                if not known.exists and not keys:
-                    raise NotFound("person", id)
-                erased_fields = _count_fields(tx, keys)
-                # Listed before it is done: a backup that is restored later applies it again.
-                self.erasures.add(id, at=at)
-                tx.append(
-                    person.stream(id),
-                    version_of(events),
-                    person.erase(
-                        known,
-                        user=id,
-                        by=operator.id,
-                        reason=Personal(owner=operator.id, clear=text),
-                        at=at,
-                    ),
-                )
-                for owner in owners:
-                    tx.destroy_keys(owner)
+            erased_fields = transact(self.store, context, work)
         except CommandRepeated:
-            pass
+            # What the first one destroyed is gone; what it could not finish is done below.
+            erased_fields = 0
         self._forget_mails(id)
         self.store.scrub()
         return Erasure(user=id, erased_fields=erased_fields)
 
     def _forget_mails(self, user: str) -> None:
         """Take the mails to and about them out of the mail adapter, where it keeps any."""
-        views = self.store.views
-        about = set(views.notifications(user=user))
-        cursor = None
-        while True:
-            page = views.tickets(submitter=user, limit=200, cursor=cursor)
-            for found in page.items:
-                if found.submitted is not None:
-                    about.update(views.notifications(ticket=found.submitted.reference))
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        for item in about:
-            if item.requested is not None:
-                self.mail.forget(item.requested.id)
+        about = self._about(user, self._tickets(user))
+        found = [self.store.views.find_notification(requested.id) for requested in about]
+        # A call that is under way was written before the keys were gone: it is waited for.
+        under_way = [item.deadline for item in found if item and item.call_open and item.deadline]
+        left = max((at - self.clock.now() for at in under_way), default=timedelta(0))
+        if left > timedelta(0):
+            self.clock.sleep(left.total_seconds())
+        for requested in about:
+            self.mail.forget(requested.id)
+
+
+def _reference(state: ticket.Ticket) -> str:
+    return state.submitted.reference if state.submitted is not None else ""
 
 
 def _fingerprints(events: Iterable[Recorded]) -> set[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from siutindei.app.commands import first_answer, transact
 from siutindei.app.delivery import Delivery
 from siutindei.app.effects import request_mail
 from siutindei.app.folding import challenges_of, person_of, version_of
@@ -31,6 +32,8 @@ from siutindei.domain.notification import notification_id
 from siutindei.domain.personal import of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from siutindei.app.ports import (
         Context,
         Recorded,
@@ -88,30 +91,42 @@ class SignIn:
         address = self.addresses.normalise(email)
         language = check_locale(locale)
         fingerprint = self.addresses.fingerprint(address)
+
+        def work(tx: Transaction) -> str:
+            found = tx.views.person_by_address(fingerprint)
+            if found is not None:
+                return found.user
+            user = self.ids.uuid()
+            self._sign_up(tx, (), user, address, fingerprint, language)
+            return user
+
         try:
-            with self.store.transaction(context) as tx:
-                found = tx.views.person_by_address(fingerprint)
-                if found is not None:
-                    return found.user
-                user = self.ids.uuid()
-                self._sign_up(tx, user, address, fingerprint, language)
-                return user
+            return transact(self.store, context, work)
         except CommandRepeated as repeated:
-            return repeated.event_ids[0].partition("/")[0].removeprefix(f"{person.CATEGORY}-")
+            first = first_answer(self.store, repeated, person.SignedUp)
+            return first.stream.removeprefix(f"{person.CATEGORY}-")
 
     def _sign_up(
-        self, tx: Transaction, user: str, address: str, fingerprint: str, locale: str | None
-    ) -> person.Person:
-        events = tx.load(person.stream(user))
-        decided = person.sign_up(
-            person_of(events),
-            user=user,
-            email=of(user, address),
-            fingerprint=fingerprint,
-            locale=locale,
-            at=self.clock.now(),
+        self,
+        tx: Transaction,
+        events: Sequence[Recorded],
+        user: str,
+        address: str,
+        fingerprint: str,
+        locale: str | None,
+    ) -> None:
+        tx.append(
+            person.stream(user),
+            version_of(events),
+            person.sign_up(
+                person_of(events),
+                user=user,
+                email=of(user, address),
+                fingerprint=fingerprint,
+                locale=locale,
+                at=self.clock.now(),
+            ),
         )
-        return person_of([*events, *tx.append(person.stream(user), version_of(events), decided)])
 
     def start(
         self,
@@ -145,20 +160,22 @@ class SignIn:
         app_client = _check_client(client)
         known = None if user is None else user_id("user", user)
         fingerprint = self.addresses.fingerprint(address)
-        stream = challenge.stream(app_client, fingerprint)
         try:
-            with self.store.transaction(context) as tx:
-                result = self._issue(tx, app_client, address, fingerprint, known, language)
-        except CommandRepeated:
-            result = self._newest(self.store.load(stream, newest=challenge.NEWEST))
+            result = transact(
+                self.store,
+                context,
+                lambda tx: self._issue(tx, app_client, address, fingerprint, known, language),
+            )
+        except CommandRepeated as repeated:
+            first = first_answer(self.store, repeated, challenge.Issued, challenge.LimitReached)
+            result = _refusal(first) or _started([first])
         if isinstance(result, challenge.TooManySignIns):
             raise result
-        started = _started(result)
-        if started.notification is not None:
+        if result.notification is not None:
             self.delivery.deliver_now(
-                context, started.notification, tries=MAIL_TRIES, within=MAIL_WITHIN
+                context, result.notification, tries=MAIL_TRIES, within=MAIL_WITHIN
             )
-        return started
+        return result
 
     def _issue(
         self,
@@ -168,62 +185,53 @@ class SignIn:
         fingerprint: str,
         user: str | None,
         locale: str | None,
-    ) -> Recorded | challenge.TooManySignIns:
+    ) -> Started | challenge.TooManySignIns:
         # The time is read after the lock is held: what waited for it comes later.
         at = self.clock.now()
         stream = challenge.stream(client, fingerprint)
         events = tx.load(stream, newest=challenge.NEWEST)
         state = challenges_of(events)
         if challenge.reusable(state, limits=self.limits, at=at) is not None:
-            return self._newest(events)
-        known = None if user is None else self._sign_up(tx, user, address, fingerprint, locale)
-        proved = known is not None and known.proof(fingerprint) is not None
+            return _started(events)
+        person_events = () if user is None else tx.load(person.stream(user))
+        known = person_of(person_events)
+        proved = known.proof(fingerprint) is not None
         counts = tx.views.code_counts(
             client=client, fingerprint=fingerprint, since=at - challenge.WINDOW
         )
-        language = locale or (None if known is None else known.locale)
-        appended = tx.append(
-            stream,
-            version_of(events),
-            challenge.issue(
-                state,
-                challenge=self.ids.token(),
-                client=client,
-                fingerprint=fingerprint,
-                user=user,
-                proved=proved,
-                locale=language,
-                key_id=self.codes.current_key_id,
-                counts=counts,
-                limits=self.limits,
-                at=at,
-            ),
+        language = locale or known.locale
+        decided = challenge.issue(
+            state,
+            challenge=self.ids.token(),
+            client=client,
+            fingerprint=fingerprint,
+            user=user,
+            proved=proved,
+            locale=language,
+            key_id=self.codes.current_key_id,
+            counts=counts,
+            limits=self.limits,
+            at=at,
         )
         refused = challenge.refused(counts, self.limits, proved=proved)
+        if refused is None and user is not None:
+            self._sign_up(tx, person_events, user, address, fingerprint, language)
+        appended = tx.append(stream, version_of(events), decided)
         if refused is not None:
             return refused
-        issued = self._newest(appended)
+        started = _started(appended)
         request_mail(
             tx,
-            issued,
+            appended[-1],
             at=at,
-            challenge=_issued(issued).challenge,
+            challenge=started.challenge,
             user=user,
             recipient=None if user is None else of(user, address),
             fingerprint=fingerprint,
             locale=language,
-            expires_at=_issued(issued).expires_at,
+            expires_at=started.expires_at,
         )
-        return issued
-
-    def _newest(self, events: object) -> Recorded:
-        issued = [
-            entry
-            for entry in events  # type: ignore[attr-defined]
-            if isinstance(entry.event, challenge.Issued)
-        ]
-        newest: Recorded = issued[-1]
-        return newest
+        return started
 
     def resume(self, challenge_id: str) -> Started:
         """Give a challenge again, after a wrong answer: the same, and no mail.
@@ -237,11 +245,14 @@ class SignIn:
         events = self.store.load(
             challenge.stream(row.client, row.fingerprint), newest=challenge.NEWEST
         )
-        for entry in reversed(events):
-            event = entry.event
-            if isinstance(event, challenge.Issued) and event.challenge == challenge_id:
-                return _started(entry)
-        raise UnknownChallenge(challenge_id)
+        found = [
+            entry
+            for entry in events
+            if isinstance(entry.event, challenge.Issued) and entry.event.challenge == challenge_id
+        ]
+        if not found:
+            raise UnknownChallenge(challenge_id)
+        return _started(found)
 
     def answer(self, context: Context, *, challenge_id: str, code: object) -> Answer:
         """Answer a challenge; the right answer proves the address, and counts once.
@@ -255,10 +266,10 @@ class SignIn:
         """
         given = fields.line("code", code, most=64) or ""
         try:
-            with self.store.transaction(context) as tx:
-                return self._answer(tx, challenge_id, given)
-        except CommandRepeated:
-            return self._answered(context, challenge_id)
+            return transact(self.store, context, lambda tx: self._answer(tx, challenge_id, given))
+        except CommandRepeated as repeated:
+            first = first_answer(self.store, repeated, challenge.Passed, challenge.Missed)
+            return _answer_of(first)
 
     def _answer(self, tx: Transaction, challenge_id: str, given: str) -> Answer:
         row = tx.views.find_code(challenge_id)
@@ -268,61 +279,41 @@ class SignIn:
         at = self.clock.now()
         events = tx.load(stream, newest=challenge.NEWEST)
         state = challenges_of(events)
-        issued = _issued(self._newest(events))
-        expected = self.codes.code(key_id=issued.key_id, challenge=challenge_id)
+        issued = state.issued if state.takes_answers(challenge_id, at) else None
+        # A challenge that takes no answers is compared all the same, so that it takes as long; its
+        # own key may have left the ring.
+        expected = self.codes.code(
+            key_id=self.codes.current_key_id if issued is None else issued.key_id,
+            challenge=challenge_id,
+        )
         matches = hmac.compare_digest(expected.encode(), given.encode())
-        correct = matches and issued.user is not None
+        if issued is None:
+            return Answer(correct=False, attempts_left=0)
+        person_events = () if issued.user is None else tx.load(person.stream(issued.user))
+        known = person_of(person_events)
+        correct = matches and known.exists and known.erased_at is None
         appended = tx.append(
             stream,
             version_of(events),
             challenge.answer(state, challenge=challenge_id, correct=correct, at=at),
         )
-        if not appended:
-            return Answer(correct=False, attempts_left=0)
-        after = challenges_of([*events, *appended])
-        if after.passed and issued.user is not None:
-            self._prove(tx, issued, cause=appended[-1], at=at)
-        return Answer(
-            correct=after.passed, attempts_left=0 if after.passed else after.attempts_left
-        )
-
-    def _prove(
-        self, tx: Transaction, issued: challenge.Issued, *, cause: Recorded, at: datetime
-    ) -> None:
-        user = issued.user or ""
-        events = tx.load(person.stream(user))
-        state = person_of(events)
-        if state.email is None or state.fingerprint != issued.fingerprint:
-            # The account has another address by now: this code proved one that is theirs no more.
-            return
-        tx.append(
-            person.stream(user),
-            version_of(events),
-            person.prove_address(
-                state,
-                user=user,
-                email=tx.open(state.email),
-                fingerprint=issued.fingerprint,
-                how="code",
-                challenge=issued.challenge,
-                at=at,
-            ),
-            cause=cause,
-        )
-
-    def _answered(self, context: Context, challenge_id: str) -> Answer:
-        """Give the first answer to a command that came again."""
-        row = self.store.views.find_code(challenge_id)
-        if row is None:
-            raise UnknownChallenge(challenge_id)
-        for entry in self.store.load(challenge.stream(row.client, row.fingerprint)):
-            if entry.context.command_id != context.command_id:
-                continue
-            if isinstance(entry.event, challenge.Passed):
-                return Answer(correct=True, attempts_left=0)
-            if isinstance(entry.event, challenge.Missed):
-                return Answer(correct=False, attempts_left=entry.event.attempts_left)
-        raise UnknownChallenge(challenge_id)
+        if correct and known.email is not None and known.fingerprint == issued.fingerprint:
+            # Another address by now would mean that this code proved one that is theirs no more.
+            tx.append(
+                person.stream(known.user),
+                version_of(person_events),
+                person.prove_address(
+                    known,
+                    user=known.user,
+                    email=tx.open(known.email),
+                    fingerprint=issued.fingerprint,
+                    how="code",
+                    challenge=challenge_id,
+                    at=at,
+                ),
+                cause=appended[0],
+            )
+        return _answer_of(appended[0])
 
 
 def check_locale(value: object) -> Literal["en", "zh-HK"] | None:
@@ -350,20 +341,27 @@ def _check_client(client: object) -> str:
     return user_id("client", client)
 
 
-def _issued(recorded: Recorded) -> challenge.Issued:
+def _refusal(recorded: Recorded) -> challenge.TooManySignIns | None:
     event = recorded.event
-    if not isinstance(event, challenge.Issued):
-        msg = "not the event of a challenge that was issued"
-        raise TypeError(msg)
-    return event
+    return (
+        challenge.TooManySignIns(event.limit) if isinstance(event, challenge.LimitReached) else None
+    )
 
 
-def _started(recorded: Recorded) -> Started:
-    issued = _issued(recorded)
+def _answer_of(recorded: Recorded) -> Answer:
+    event = recorded.event
+    if isinstance(event, challenge.Missed):
+        return Answer(correct=False, attempts_left=event.attempts_left)
+    return Answer(correct=True, attempts_left=0)
+
+
+def _started(events: Sequence[Recorded]) -> Started:
+    """Give the newest challenge among events that have one."""
+    id, issued = [
+        (entry.id, entry.event) for entry in events if isinstance(entry.event, challenge.Issued)
+    ][-1]
     return Started(
         challenge=issued.challenge,
         expires_at=issued.expires_at,
-        notification=(
-            None if issued.user is None else notification_id(recorded.id, "sign_in_code")
-        ),
+        notification=None if issued.user is None else notification_id(id, "sign_in_code"),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from siutindei.app.commands import first_answer, transact
 from siutindei.app.effects import request_grants, request_mail
 from siutindei.app.folding import person_of, ticket_of, version_of
 from siutindei.app.identity import someone, user_id
@@ -13,7 +14,6 @@ from siutindei.app.ports import (
     AddressBook,
     Clock,
     CommandRepeated,
-    Conflict,
     EventStore,
     Ids,
     Organization,
@@ -26,7 +26,7 @@ from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal, of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from siutindei.app.ports import (
         Context,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 LIST_DEFAULT: Final = 50
 LIST_MOST: Final = 200
-_NUMBER_TRIES: Final = 5
 #: The word for a decided ticket that the wire contract has always used.
 _WIRE_STATUS: Final[Mapping[ticket.Status, str]] = {
     "pending": "pending",
@@ -93,27 +92,21 @@ class Tickets:
             Invalid: names the field.
             NotFound: feedback on an organization that does not exist.
             PendingTicket: they have a pending ticket of this type.
+            PersonErased: they were erased: nothing that they write could be kept.
         """
         submitter = user_id("user", user)
         address = self.addresses.normalise(email)
         language = check_locale(locale)
         submission = self._check(ticket_type, body)
-        for attempt in range(_NUMBER_TRIES):
-            try:
-                with self.store.transaction(context) as tx:
-                    return self._submit(tx, submission, submitter, address, language, vouched)
-            except CommandRepeated as repeated:
-                reference = next(
-                    stream.removeprefix(f"{ticket.CATEGORY}-")
-                    for stream in (id.partition("/")[0] for id in repeated.event_ids)
-                    if stream.startswith(f"{ticket.CATEGORY}-")
-                )
-                return self.show(reference)
-            except Conflict:
-                # The number was taken by somebody else: the next one is tried.
-                if attempt + 1 == _NUMBER_TRIES:
-                    raise
-        raise AssertionError
+        try:
+            # A number that somebody else took meanwhile is a lost race: the next one is tried.
+            return transact(
+                self.store,
+                context,
+                lambda tx: self._submit(tx, submission, submitter, address, language, vouched),
+            )
+        except CommandRepeated as repeated:
+            return self.show(_reference(first_answer(self.store, repeated, ticket.Submitted)))
 
     def _check(self, ticket_type: ticket.Type, body: Mapping[str, object]) -> ticket.Submission:
         match ticket_type:
@@ -151,6 +144,8 @@ class Tickets:
             submission.ticket_type, tx.views.next_number(submission.ticket_type)
         )
         known = person_of(tx.load(person.stream(submitter)))
+        if known.erased_at is not None:
+            raise person.PersonErased(submitter)
         decided = ticket.submit(
             submission,
             id=self.ids.uuid(),
@@ -245,21 +240,19 @@ class Tickets:
         """
         reviewer = someone(self.addresses, "by", by)
         create = fields.flag("create_organization", create_organization)
-        assigned = None
-        if organization_id is not None:
-            id = fields.uuid("organization_id", organization_id)
-            assigned = self.directory.organization(id)
-            if assigned is None:
-                raise Invalid("organization_id", f"there is no organization {id}")
+        id = None if organization_id is None else fields.uuid("organization_id", organization_id)
+        assigned = None if id is None else self.directory.organization(id)
         made = self.ids.uuid() if create else None
 
         def decide(state: ticket.Ticket) -> tuple[ticket.Event, ...]:
+            if id is not None and assigned is None:
+                raise Invalid("organization_id", f"there is no organization {id}")
             return ticket.approve(
                 state,
                 by=reviewer.shown,
                 reviewer=reviewer.id,
                 note=note,
-                organization_id=None if assigned is None else assigned.id,
+                organization_id=id,
                 new_organization_id=made,
                 stars=self.stars,
                 at=self.clock.now(),
@@ -291,42 +284,52 @@ class Tickets:
         return self._decide(context, reference_or_id, decide, None)
 
     def _decide(
-        self, context: Context, reference_or_id: str, decide: Any, assigned: Organization | None
+        self,
+        context: Context,
+        reference_or_id: str,
+        decide: Callable[[ticket.Ticket], tuple[ticket.Event, ...]],
+        assigned: Organization | None,
     ) -> Decided:
+        def work(tx: Transaction) -> ticket.Ticket:
+            found = tx.views.find_ticket(reference_or_id)
+            if found is None or found.submitted is None:
+                raise NotFound("ticket", reference_or_id)
+            stream = ticket.stream(found.submitted.reference)
+            events = tx.load(stream)
+            (decided,) = tx.append(stream, version_of(events), decide(ticket_of(events)))
+            submitted = tx.open_all(found.submitted)
+            request_grants(tx, submitted, decided)
+            request_mail(
+                tx,
+                decided,
+                at=self.clock.now(),
+                ticket=submitted.reference,
+                user=submitted.submitter,
+                recipient=submitted.submitter_email,
+                fingerprint=submitted.fingerprint,
+                locale=submitted.locale,
+            )
+            return tx.open_all(ticket_of([*events, decided]))
+
         try:
-            with self.store.transaction(context) as tx:
-                found = tx.views.find_ticket(reference_or_id)
-                if found is None or found.submitted is None:
-                    raise NotFound("ticket", reference_or_id)
-                stream = ticket.stream(found.submitted.reference)
-                events = tx.load(stream)
-                state = ticket_of(events)
-                (decided,) = tx.append(stream, version_of(events), decide(state))
-                submitted = tx.open_all(found.submitted)
-                request_grants(tx, submitted, decided)
-                request_mail(
-                    tx,
-                    decided,
-                    at=self.clock.now(),
-                    ticket=submitted.reference,
-                    user=submitted.submitter,
-                    recipient=submitted.submitter_email,
-                    fingerprint=submitted.fingerprint,
-                    locale=submitted.locale,
-                )
-                after = tx.open_all(ticket_of([*events, decided]))
-        except CommandRepeated:
-            after = self.show(reference_or_id)
+            after = transact(self.store, context, work)
+        except CommandRepeated as repeated:
+            first = first_answer(self.store, repeated, ticket.Approved, ticket.Declined)
+            after = self.show(_reference(first))
         return Decided(ticket=after, organization=_organization_of(after, assigned))
 
 
 def _organization_of(state: ticket.Ticket, assigned: Organization | None) -> Organization | None:
-    decision = state.decision
-    if assigned is not None:
-        return assigned
-    if decision is None or decision.organization_id is None or state.submitted is None:
+    decision, submitted = state.decision, state.submitted
+    if decision is None or submitted is None or decision.organization_id is None:
         return None
-    return Organization(id=decision.organization_id, name=state.submitted.organization_name.text)
+    if assigned is not None and assigned.id == decision.organization_id:
+        return assigned
+    return Organization(id=decision.organization_id, name=submitted.organization_name.text)
+
+
+def _reference(recorded: Recorded) -> str:
+    return recorded.stream.removeprefix(f"{ticket.CATEGORY}-")
 
 
 def wire(state: ticket.Ticket) -> dict[str, object]:

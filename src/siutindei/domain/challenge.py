@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import attrs
 
-from siutindei.domain.errors import NotFound, Refused
+from siutindei.domain.errors import Invalid, NotFound, Refused
 
 # --- names ---------------------------------------------------------------------------------------
 
@@ -24,9 +24,10 @@ Limit = Literal["address", "unproved", "client"]
 ISSUE_RULE: Final = "challenge.limits_of_address_unproved_client.v1"
 CODE_DIGITS: Final = 6
 WINDOW: Final = timedelta(hours=1)
-#: The newest events of a stream that can matter: one challenge makes at most six of them (issued,
-#: three answers, closed, and a refusal after it), and the open one is among the newest two.
-NEWEST: Final = 24
+ATTEMPTS_MOST: Final = 10
+#: The newest events of a stream that can matter: the open challenge (issued, `ATTEMPTS_MOST` answers
+#: and closed at most) and the limits that were said within the hour.
+NEWEST: Final = 64
 
 
 def stream(client: str, fingerprint: str) -> str:
@@ -177,6 +178,9 @@ class Limits:
         per_address: challenges that an address may start in an hour.
         unproved: challenges that all addresses that never answered a code may start in an hour.
         per_client: challenges that a client may start in an hour.
+
+    Raises:
+        Invalid: a challenge takes no answer, or so many that a code can be guessed.
     """
 
     ttl: timedelta = timedelta(seconds=300)
@@ -185,6 +189,10 @@ class Limits:
     per_address: int = 5
     unproved: int = 60
     per_client: int = 300
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.attempts <= ATTEMPTS_MOST:
+            raise Invalid("attempts", f"a challenge takes 1 to {ATTEMPTS_MOST} answers")
 
 
 @attrs.frozen(kw_only=True)

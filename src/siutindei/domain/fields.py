@@ -5,7 +5,6 @@ Sizes are counted in characters (code points), after trimming.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
@@ -17,49 +16,53 @@ from siutindei.domain.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LINE_BREAKS: Final = frozenset("\n\r\t")
+#: What several lines may have and one may not: U+2028 and U+2029 break lines as a newline does.
+_LINE_BREAKS: Final = frozenset("\n\r\t\u2028\u2029")
 #: Characters that reorder text; harmless in a page, misleading in a header or a terminal.
 _BIDI: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: With hyphens or without; Python's own reading also takes underscores and the digits of any script.
+_UUID: Final = re.compile("[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 
-def line(name: str, value: object, *, most: int, least: int = 0) -> str | None:
-    """Check a text of one line; blank is None unless `least` asks for more."""
-    return _text(name, value, most=most, least=least, allowed=frozenset())
+def line(name: str, value: object, *, most: int) -> str | None:
+    """Check a text of one line; blank is None."""
+    return _text(name, value, most=most, allowed=frozenset())
 
 
-def text(name: str, value: object, *, most: int, least: int = 0) -> str | None:
-    """Check a text of any number of lines; blank is None unless `least` asks for more."""
-    return _text(name, value, most=most, least=least, allowed=_LINE_BREAKS)
+def text(name: str, value: object, *, most: int) -> str | None:
+    """Check a text of any number of lines; blank is None."""
+    return _text(name, value, most=most, allowed=_LINE_BREAKS)
 
 
 def required_line(name: str, value: object, *, most: int) -> str:
     """Check a text of one line that may not be blank."""
-    checked = line(name, value, most=most, least=1)
+    checked = line(name, value, most=most)
     if checked is None:
         raise Invalid(name, "is required")
     return checked
 
 
-def _text(
-    name: str, value: object, *, most: int, least: int, allowed: frozenset[str]
-) -> str | None:
+def _text(name: str, value: object, *, most: int, allowed: frozenset[str]) -> str | None:
     if value is None:
-        value = ""
+        return None
     if not isinstance(value, str):
         raise Invalid(name, "must be text")
     trimmed = value.strip()
-    if len(trimmed) < least:
-        raise Invalid(name, "is required")
     if len(trimmed) > most:
         raise Invalid(name, f"is longer than {most} characters")
+    if all(_is_invisible(char) for char in trimmed):
+        return None
     for char in trimmed:
         category = unicodedata.category(char)
         if category == "Cs":
             raise Invalid(name, "is not valid text (a lone surrogate)")
-        # U+2028 and U+2029 break lines as a newline does, and a header must not break.
-        if (category == "Cc" or char in "\u2028\u2029") and char not in allowed:
+        if (category == "Cc" or char in _LINE_BREAKS) and char not in allowed:
             raise Invalid(name, f"has a control character (U+{ord(char):04X})")
-    return trimmed or None
+    return trimmed
+
+
+def _is_invisible(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char) == "Cf"
 
 
 def number(name: str, value: object, *, least: float, most: float) -> float | None:
@@ -68,7 +71,8 @@ def number(name: str, value: object, *, least: float, most: float) -> float | No
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Invalid(name, "must be a number")
-    if not math.isfinite(value) or not least <= value <= most:
+    # NaN is not between anything, and a whole number of any size can be compared.
+    if not least <= value <= most:
         raise Invalid(name, f"must be between {least:g} and {most:g}")
     return float(value)
 
@@ -93,12 +97,9 @@ def flag(name: str, value: object) -> bool:
 
 def uuid(name: str, value: object) -> str:
     """Check a UUID and give it in its usual form."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _UUID.fullmatch(value.strip()):
         raise Invalid(name, "must be a UUID")
-    try:
-        return str(UUID(value.strip()))
-    except ValueError:
-        raise Invalid(name, "must be a UUID") from None
+    return str(UUID(value.strip()))
 
 
 def some(name: str, value: object, *, most: int, each: Callable[[str, object], str]) -> list[str]:
@@ -114,21 +115,27 @@ def some(name: str, value: object, *, most: int, each: Callable[[str, object], s
 
 
 def url(name: str, value: object) -> str:
-    """Check a web address: http or https, with a host, at most 2048 characters."""
+    """Check a web address: http or https, with a host, at most 2048 characters.
+
+    What makes a reader or a browser see another host than the one that is checked has no place in
+    it: blanks, backslashes (a browser takes them for slashes), and marks that reorder text.
+    """
     checked = required_line(name, value, most=2048)
     try:
         parts = urlsplit(checked)
         host = parts.hostname
     except ValueError:
         raise Invalid(name, "is not a web address") from None
-    if parts.scheme not in {"http", "https"} or not host or any(c.isspace() for c in checked):
+    if parts.scheme not in {"http", "https"} or not host:
         raise Invalid(name, "must be a web address that starts with http:// or https://")
+    if "\\" in checked or _BIDI.search(checked) or any(c.isspace() for c in checked):
+        raise Invalid(name, "has a blank, a backslash or a mark that reorders text")
     return checked
 
 
 def one_line(value: str) -> str:
     """Strip what has no place in a header or a single line: controls, line breaks, bidi marks."""
-    flat = "".join(" " if _breaks(c) else c for c in printable(value))
+    flat = "".join(" " if c in _LINE_BREAKS else c for c in printable(value))
     return " ".join(flat.split())
 
 
@@ -140,7 +147,3 @@ def printable(value: str) -> str:
             c for c in value if c in _LINE_BREAKS or unicodedata.category(c) not in {"Cc", "Cs"}
         ),
     )
-
-
-def _breaks(char: str) -> bool:
-    return char in _LINE_BREAKS or char in "\u2028\u2029"

@@ -299,7 +299,8 @@ class Notification:
         attempts: calls that were started since it was asked for or last redriven.
         calls: calls that were started, ever.
         call_open: whether the newest call has no outcome yet.
-        maybe_sent: whether some call may have sent it (open, unknown or accepted).
+        maybe_sent: whether a call that ended may have sent it: it was accepted, feedback came, or
+            its outcome was unknown once, whatever was decided after the settle time.
         deadline: until when the open call is nobody else's.
         due_at: when somebody should look at it again; None when there is nothing to do.
         message_ids: what the mail port called the mail, one for each call that it took.
@@ -358,7 +359,6 @@ def evolve(state: Notification, event: Event) -> Notification:
                 attempts=state.attempts + 1,
                 calls=state.calls + 1,
                 call_open=True,
-                maybe_sent=True,
                 deadline=event.deadline,
                 due_at=event.deadline,
             )
@@ -379,7 +379,6 @@ def evolve(state: Notification, event: Event) -> Notification:
                 # An error of the account is not the message's fault: it takes no attempt away.
                 attempts=state.attempts - (event.error_class == "account"),
                 call_open=False,
-                maybe_sent=False,
                 due_at=None if _is_fed_back(state) else event.retry_at,
             )
         case Refused():
@@ -387,7 +386,6 @@ def evolve(state: Notification, event: Event) -> Notification:
                 _with_error(state, event.error),
                 status=_unless_fed_back(state, "refused"),
                 call_open=False,
-                maybe_sent=False,
                 due_at=None,
             )
         case OutcomeUnknown():
@@ -395,6 +393,7 @@ def evolve(state: Notification, event: Event) -> Notification:
                 _with_error(state, event.why),
                 status=_unless_fed_back(state, "unknown"),
                 call_open=False,
+                maybe_sent=True,
                 due_at=None if _is_fed_back(state) else event.settle_at,
             )
         case Delivered():
@@ -532,22 +531,24 @@ def fail(
             attempt=attempt,
             error_class=error_class,
             error=error,
-            retry_at=at + backoff(notification),
+            retry_at=at + backoff(notification, error_class),
             at=at,
         ),
     )
 
 
-def backoff(notification: Notification) -> timedelta:
+def backoff(notification: Notification, error_class: ErrorClass = "transient") -> timedelta:
     """Say how long to wait after the newest failure, with up to a quarter of jitter from the id.
 
-    The jitter spreads mails that failed together, and is the same at every replay.
+    The jitter spreads mails that failed together, and is the same at every replay. An account that
+    takes no mail does not take it a moment later: it is given the longest wait.
     """
     if notification.requested is None:
         msg = "a back-off needs a notification that exists"
         raise ValueError(msg)
     steps = BACKOFF[notification.requested.kind]
-    base = steps[min(notification.attempts, len(steps)) - 1]
+    failures = len(steps) if error_class == "account" else notification.attempts
+    base = steps[min(failures, len(steps)) - 1]
     spread = int(notification.requested.id[:4], 16) / 0xFFFF
     return base + base * spread / 4
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
-
-import structlog
 
 
 def configure(level: str) -> Any:
     """Make the logger of a process; what is None is left out."""
+    # Imported where it is needed: only what runs for long writes logs.
+    import structlog
+
+    stream = sys.stderr if sys.stderr is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    is_terminal = stream.isatty()
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=True)
-        if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(
+            colors=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        )
+        if is_terminal
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
-    structlog.configure(
+    return structlog.wrap_logger(
+        structlog.PrintLogger(stream),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
@@ -27,10 +34,7 @@ def configure(level: str) -> Any:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
     )
-    return structlog.get_logger()
 
 
 def _without_none(_: Any, __: str, event: Any) -> Any:

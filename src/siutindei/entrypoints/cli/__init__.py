@@ -16,19 +16,20 @@ from siutindei.entrypoints.cli import (
     tickets,
     worker,
 )
-from siutindei.entrypoints.cli.base import Group, Installation, example
+from siutindei.entrypoints.cli.base import Installation, Program, example
 
 __all__ = ["main"]
 
 
 @click.group(
-    cls=Group,
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example("siutindei demo", "siutindei --json ticket list --status pending"),
 )
 @click.option(
     "--home",
-    type=click.Path(file_okay=True, path_type=Path),
+    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="The folder of this installation; by default $SIUTINDEI_HOME.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, and nothing else.")
@@ -42,10 +43,13 @@ __all__ = ["main"]
 def main(ctx: click.Context, home: Path | None, as_json: bool, command_id: str | None) -> None:
     """Sign-in codes, tickets, decisions and their mails, told by their history.
 
-    Exit codes: 0 done; 1 refused by a rule; 2 wrong input or an unusable installation; 3 not found;
-    75 not now, nothing was changed, try again; 70 our fault.
+    Exit codes: 0 done; 1 refused by a rule, or doctor found something; 2 wrong input, or an
+    installation that cannot be used as it is; 3 not found; 75 not now, nothing was changed, try
+    again; 70 our fault.
     """
-    ctx.obj = Installation(home=home, json=as_json, command_id=command_id)
+    # Tests hand over parts to use instead of the production ones.
+    seams = ctx.obj or {}
+    ctx.obj = Installation(home=home, json=as_json, command_id=command_id, seams=seams)
 
 
 for command in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mailbox
 import re
 import secrets
 import tempfile
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from siutindei.bootstrap import build
 from siutindei.domain.errors import Refused
-from siutindei.entrypoints.cli.base import Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import print_json, print_table
+from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
+from siutindei.entrypoints.cli.output import echo, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
+    from siutindei.app.delivery import Outcome
     from siutindei.app.ports import Context
     from siutindei.bootstrap import Services
 
@@ -25,14 +24,18 @@ _CODE: Final = re.compile(r"(?<![0-9])[0-9]{6}(?![0-9])")
 _ADMIN: Final = "admin-mei"
 
 
-@click.command(epilog=example("siutindei demo", "siutindei --home ./try demo"))
+@click.command(cls=Command, epilog=example("siutindei demo", "siutindei --home ./try demo"))
 @pass_installation
 def demo(installation: Installation) -> None:
-    """Tell the whole story in a fresh home: sign in, submit, decide, mail, replay."""
+    """Tell the whole story once, in a fresh home.
+
+    Two people sign in, three tickets come in and are decided, the mails go out, the history is
+    replayed. With --home it is told there, as often as you like.
+    """
     home = installation.home or Path(tempfile.mkdtemp(prefix="siutindei-demo-"))
-    told = attrs.evolve(installation, home=home)
-    story = _Story(told, quiet=installation.json)
-    document = story.tell()
+    # Each step of the story is a command of its own, whatever the telling is called.
+    told = attrs.evolve(installation, home=home, command_id=None)
+    document = _Story(told, quiet=installation.json).tell()
     if installation.json:
         print_json(document)
 
@@ -42,33 +45,33 @@ class _Story:
 
     def __init__(self, installation: Installation, *, quiet: bool) -> None:
         self.installation = installation
-        self.services: Services = build(installation.settings)
+        self.services: Services = installation.services
         self.quiet = quiet
         mark = secrets.token_hex(3)
         self.parent = f"chan.{mark}@example.com"
         self.provider = f"dance.{mark}@example.com"
+        self.codes: list[str] = []
 
     def tell(self) -> dict[str, Any]:
-        services = self.services
-        self.say(f"A fresh home: {self.installation.settings.home}")
+        services, home = self.services, self.installation.settings.home
+        self.say(f"{'A fresh home' if services.is_fresh else 'A home with a history'}: {home}")
         parent = self.sign_in(self.parent, "zh-HK", wrong_first=True)
         provider = self.sign_in(self.provider, "en", wrong_first=False)
-        access, suggestion, feedback = self.submit(parent, provider)
+        tickets = self.submit(parent, provider)
         self.work("The worker tells support about each of them")
-        self.decide(access, suggestion, feedback)
+        self.decide(*tickets)
         self.work("The worker tells the submitters, and carries out what was granted")
         again = self.work("The worker looks once more: every mail goes out once")
         first, second = services.history.replay(), services.history.replay()
-        self.say(
-            f"The history, replayed twice into memory: {first.events} events, "
-            f"digest {first.digest[:16]} both times, and nothing was sent"
-        )
-        self.show()
-        mails = sum(1 for _ in self.mails())
+        same = first.digest == second.digest
+        self.say(f"The history is replayed twice into memory: {first.events} events each time")
+        self.say(f"the same digest both times, {first.digest[:16]}, and nothing was sent", "✓")
+        if not self.quiet:
+            self.show(tickets)
         return {
-            "ok": again == 0 and first.digest == second.digest,
-            "home": str(self.installation.settings.home),
-            "mails": mails,
+            "ok": again == 0 and same,
+            "home": str(home),
+            "mails": len(self.mails()),
             "events": first.events,
         }
 
@@ -78,17 +81,19 @@ class _Story:
         service = self.services.sign_in
         user = service.sign_up(self.context(), email=email, locale=locale)
         started = service.start(self.context(), client="demo", email=email, user=user)
+        notification = started.notification or ""
+        self.codes.append(notification)
         self.say(f"{email} starts to sign in, and a code is mailed")
-        code = self.code_in_mail(started.notification or "")
+        code = self.code_in_mail(notification)
         if wrong_first:
             wrong = f"{(int(code) + 1) % 1_000_000:06d}"
             answer = service.answer(self.context(), challenge_id=started.challenge, code=wrong)
-            self.say(f"  a wrong answer: answers left: {answer.attempts_left}", mark="✗")
+            self.say(f"a wrong answer: answers left: {answer.attempts_left}", "✗")
         answer = service.answer(self.context(), challenge_id=started.challenge, code=f" {code} ")
         if not answer.correct:
             msg = "the code in the mail was not the right one"
             raise AssertionError(msg)
-        self.say("  the code from the mail: signed in, the address is proved", mark="✓")
+        self.say("the code from the mail: signed in, the address is proved", "✓")
         return user
 
     def submit(self, parent: str, provider: str) -> tuple[str, str, str]:
@@ -143,7 +148,7 @@ class _Story:
                 body={"organization_name": "Star Dance"},
             )
         except Refused as error:
-            self.say(f"  a second one of the same type is refused: {error}", mark="✗")
+            self.say(f"a second one of the same type: {error}", "✗")
         return references[0], references[1], references[2]
 
     def decide(self, access: str, suggestion: str, feedback: str) -> None:
@@ -160,70 +165,80 @@ class _Story:
         try:
             service.decline(self.context(), access, by="admin-lee")
         except Refused as error:
-            self.say(f"  a second decision is refused: {error}", mark="✗")
+            self.say(f"a second decision: {error}", "✗")
 
     def work(self, what: str) -> int:
         self.say(what)
         worked = 0
 
-        def report(outcome: Any) -> None:
+        def report(outcome: Outcome) -> None:
             nonlocal worked
             if outcome.result != "nothing_to_do":
                 worked += 1
-                self.say(f"  {outcome.kind}: {outcome.result}", mark="→")
+                self.say(f"{outcome.kind}: {outcome.result}", "→")
 
         self.services.delivery.drain(report=report)
         if not worked:
-            self.say("  nothing was due", mark="→")
+            self.say("nothing was due", "→")
         return worked
 
-    def show(self) -> None:
-        if self.quiet:
-            return
-        home = self.installation.settings.home
-        click.echo()
+    def show(self, tickets: tuple[str, str, str]) -> None:
+        settings, command_line = self.installation.settings, self.installation.command_line
+        echo()
         print_table(
-            ("mail", "cause", "status", "attempts"),
+            ("mail", "about", "status", "attempts"),
             (
-                (item.requested.kind, item.requested.cause, item.status, item.calls)
+                (item.requested.kind, item.requested.ticket, item.status, item.calls)
                 for item in self.services.store.views.notifications()
                 if item.requested is not None
+                and (item.requested.ticket in tickets or item.requested.id in self.codes)
             ),
             empty="no mails",
         )
-        click.echo(f"""
-Where to look:
-  {self.installation.settings.maildir}/new   the mails (any mail reader opens them)
-  {self.installation.settings.sqlite_path}   the history and its read models (SQLite)
-  {home}/directory.json   what the grants changed
-
-What to try:
-  siutindei --home {home} ticket list
-  siutindei --home {home} history tail
-  siutindei --home {home} history stream ticket-R00001""")
+        echo("\nWhere to look:")
+        print_fields(
+            [
+                (f"  {settings.maildir / 'new'}", "the mails; any mail reader opens them"),
+                (f"  {settings.sqlite_path}", "the history and its read models (SQLite)"),
+                (f"  {settings.file('SIUTINDEI_DIRECTORY')}", "what the grants changed"),
+            ]
+        )
+        echo("\nWhat to try:")
+        for words in (
+            ("ticket", "list"),
+            ("ticket", "show", tickets[0]),
+            ("notification", "list", "--ticket", tickets[0]),
+            ("history", "stream", f"ticket-{tickets[0]}"),
+            ("history", "tail"),
+            ("doctor",),
+        ):
+            echo(f"  {command_line(*words)}")
 
     # --- small things -----------------------------------------------------------------------------
 
-    def say(self, line: str, *, mark: str = "") -> None:
+    def say(self, line: str, mark: str = "") -> None:
         if not self.quiet:
-            click.echo(f"{line} {mark}".rstrip())
+            echo(f"  {mark} {line}" if mark else line)
 
     def context(self) -> Context:
         return self.installation.context()
 
-    def mails(self) -> mailbox.Maildir:
-        return mailbox.Maildir(self.installation.settings.maildir, create=False)
+    def mails(self) -> list[Path]:
+        maildir = self.installation.settings.maildir
+        return [*(maildir / "new").iterdir(), *(maildir / "cur").iterdir()]
 
-    def code_in_mail(self, notification_id: str) -> str:
+    def code_in_mail(self, notification: str) -> str:
         """Read the code as a person does: in the mail."""
-        for message in self.mails():
-            if message["X-Siutindei-Notification-Id"] != notification_id:
+        from email import message_from_bytes
+        from email.policy import default
+
+        for path in self.mails():
+            if notification not in path.name:
                 continue
-            for part in message.walk():
-                if part.get_content_type() == "text/plain":
-                    payload: Any = part.get_payload(decode=True)
-                    found = _CODE.search(payload.decode())
-                    if found:
-                        return found.group()
+            message = message_from_bytes(path.read_bytes(), policy=default)
+            body: Any = message.get_body(("plain",))
+            found = _CODE.search(body.get_content())
+            if found:
+                return found.group()
         msg = "no code was mailed"
         raise AssertionError(msg)

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import time
+import sys
+from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import click
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from siutindei.app.history import describe, moment
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import (
-    cell,
-    console,
-    print_fields,
-    print_json,
-    print_table,
-    when,
-)
+from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json, when
+from siutindei.entrypoints.cli.stopping import is_output_closed, stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from siutindei.app.ports import Recorded
 
+#: How often somebody who follows the log looks for more, in seconds.
 _FOLLOW_EVERY: Final = 0.2
+#: The largest position that a store can have.
+_MOST: Final = 2**63 - 1
 _NOT_IN_GIST: Final = frozenset({"at", "rule", "template_hash", "id", "cause"})
 
 
 @click.group(cls=Group)
 def history() -> None:
-    """Read the history and replay it; nothing here can send a mail."""
+    """Read the history and replay it; this sends nothing."""
 
 
 @history.command(
@@ -43,7 +42,10 @@ def history() -> None:
 @click.option("--at", metavar="VERSION|TIME", help="Show the state at that moment instead.")
 @pass_installation
 def stream(installation: Installation, id: str, at: str | None) -> None:
-    """Show the events of the stream ID, or its state at a moment; what is personal stays sealed."""
+    """Show a stream's events, or its state at a moment.
+
+    ID names the stream, as an event's id does up to its slash. What is personal stays sealed.
+    """
     service = installation.services.history
     if at is None:
         _print_events(installation, service.stream(id))
@@ -72,8 +74,12 @@ def _flat(state: dict[str, object], prefix: str = "") -> list[tuple[str, object]
     )
 )
 @click.option("--follow", is_flag=True, help="Go on with what is appended from now on.")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Start behind this position.")
-@click.option("--type", "name", metavar="NAME", help="Only events of this name.")
+@click.option(
+    "--after", type=click.IntRange(0, _MOST), default=0, help="Start behind this position."
+)
+@click.option(
+    "--type", "name", metavar="NAME", help="Only events of this name, with its version or without."
+)
 @click.option("--stream", "stream_id", metavar="ID", help="Only events of this stream.")
 @click.option("--until", metavar="TIME|POSITION", help="Stop at this moment or position.")
 @pass_installation
@@ -85,19 +91,33 @@ def tail(
     stream_id: str | None,
     until: str | None,
 ) -> None:
-    """Show the log in order of position."""
-    service = installation.services.history
+    """Show the log in order of position.
+
+    With --follow it goes on until it is stopped, or until nobody reads it any more.
+    """
+    service, store = installation.services.history, installation.services.store
     end = None if until is None else moment("until", until)
-    while True:
-        position = installation.services.store.last_position()
-        _print_events(
-            installation, service.tail(after=after, until=end, name=name, stream=stream_id)
-        )
-        if not follow:
-            return
-        after = max(after, position)
-        while installation.services.store.last_position() <= after:
-            time.sleep(_FOLLOW_EVERY)
+    with stopping() as state:
+        while True:
+            # Only what is there by now: what comes meanwhile is for the next round.
+            last = store.last_position()
+            found = service.tail(after=after, until=end, name=name, stream=stream_id)
+            _print_events(
+                installation,
+                takewhile(lambda entry: entry.position <= last and not state.asked, found),  # noqa: B023
+            )
+            after = max(after, last)
+            while store.last_position() <= after:
+                over = after >= end if isinstance(end, int) else _is_past(installation, end)
+                if not follow or over or state.asked or is_output_closed():
+                    return
+                state.wait(_FOLLOW_EVERY)
+            if not follow:
+                return
+
+
+def _is_past(installation: Installation, end: datetime | None) -> bool:
+    return end is not None and installation.services.clock.now() > end
 
 
 def _print_events(installation: Installation, events: Iterable[Recorded]) -> None:
@@ -106,7 +126,7 @@ def _print_events(installation: Installation, events: Iterable[Recorded]) -> Non
             print_json(describe(entry))
         return
     for entry in events:
-        click.echo(
+        echo(
             f"{entry.position:>6}  {when(entry.recorded_at)}  {entry.id}  {entry.name}"
             f"  {cell(_gist(entry))}"
         )
@@ -131,25 +151,18 @@ def _gist(entry: Recorded) -> str:
 @click.option("--projection", metavar="NAME", help="Digest this read model only.")
 @pass_installation
 def replay(installation: Installation, until: str | None, projection: str | None) -> None:
-    """Replay the history into memory, and print a digest of the read models that come out."""
+    """Replay the history into memory.
+
+    Prints a digest of the read models that come out: the same history gives the same digest.
+    """
     service = installation.services.history
     end = None if until is None else moment("until", until)
     total = installation.services.store.last_position()
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("replaying"),
-        MofNCompleteColumn(),
-        TextColumn("{task.speed:.0f} events/s"),
-        console=console(error=True),
-        transient=True,
-        disable=installation.json,
-    ) as bar:
-        task = bar.add_task("replaying", total=total)
-        result = service.replay(
-            until=end,
-            projection=projection,
-            progress=lambda done: bar.update(task, completed=done),
-        )
+    if isinstance(end, int):
+        total = min(total, end)
+    with _progress(total, shown=not installation.json and _errors_are_seen()) as progress:
+        result = service.replay(until=end, projection=projection, progress=progress)
+    rate = round(result.events / result.seconds) if result.seconds else None
     if installation.json:
         print_json(
             {
@@ -160,17 +173,41 @@ def replay(installation: Installation, until: str | None, projection: str | None
             }
         )
         return
-    rate = result.events / result.seconds if result.seconds else 0.0
-    print_table(
-        ("events", "seconds", "events/s", "digest", "read models"),
+    print_fields(
         [
-            (
-                result.events,
-                f"{result.seconds:.3f}",
-                f"{rate:.0f}",
-                result.digest,
-                ", ".join(result.projections),
-            )
-        ],
-        empty="",
+            ("events", result.events),
+            ("seconds", f"{result.seconds:.3f}"),
+            ("events a second", rate),
+            ("digest", result.digest),
+            ("read models", result.projections),
+        ]
     )
+
+
+def _errors_are_seen() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show how far a replay is and how fast it goes, for as long as it takes."""
+    if not shown:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("replaying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, rate="")
+
+        def show(done: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, rate=f"{speed:.0f} events/s" if speed else "")
+
+        yield show

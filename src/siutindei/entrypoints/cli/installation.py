@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,13 @@ import click
 
 from siutindei.app.ports import PortError
 from siutindei.domain.errors import Invalid
-from siutindei.entrypoints.cli.base import Installation, example
-from siutindei.entrypoints.cli.output import print_json, print_table
+from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
+from siutindei.entrypoints.cli.output import echo, print_json, print_table
+from siutindei.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from siutindei.bootstrap import Services
 
@@ -23,10 +26,13 @@ _COMPARISONS: Final = 5
 _OVERDUE: Final = timedelta(minutes=1)
 
 
-@click.command(epilog=example("siutindei config"))
-@click.pass_obj
+@click.command(cls=Command, epilog=example("siutindei config", "siutindei --json config"))
+@pass_installation
 def config(installation: Installation) -> None:
-    """Print every setting, and where it came from; secrets are masked."""
+    """Print every setting and where it came from.
+
+    Secrets are masked. docs/settings.md says what each is for.
+    """
     values = installation.settings.values.values()
     if installation.json:
         print_json(
@@ -53,10 +59,13 @@ class Problem:
     mend: str
 
 
-@click.command(epilog=example("siutindei doctor"))
+@click.command(cls=Command, epilog=example("siutindei doctor"))
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Say what is wrong with this installation and how to mend it; 1 when something is."""
+    """Say what is wrong here and how to mend it.
+
+    Exit code 1 says that something is.
+    """
     installation = ctx.ensure_object(Installation)
     problems = list(_problems(installation))
     if installation.json:
@@ -70,19 +79,30 @@ def doctor(ctx: click.Context) -> None:
             empty="",
         )
     else:
-        click.echo("nothing is wrong")
+        echo("nothing is wrong")
     if problems:
         ctx.exit(1)
 
 
 def _problems(installation: Installation) -> Iterator[Problem]:
-    services = installation.services
+    try:
+        services = installation.services
+    except Invalid as error:
+        yield Problem(str(error), "set it to something else, or unset it: the default works")
+        return
+    known = {setting.name for setting in SETTINGS}
+    for name in sorted(os.environ):
+        if name.startswith("SIUTINDEI_") and name not in known:
+            yield Problem(
+                f"{name} is set, and is no setting of this version",
+                "unset it, or correct its name: siutindei config lists them",
+            )
     try:
         store = services.store
-    except (PortError, Invalid) as error:
+    except PortError as error:
         # What is wrong and what to do about it are one sentence in these errors.
         what, _, mend = str(error).partition("; ")
-        yield Problem(what, mend or "see docs/settings.md")
+        yield Problem(what, mend or "correct its owner and its mode, or name another home")
         return
     try:
         services.history.replay()
@@ -90,6 +110,9 @@ def _problems(installation: Installation) -> Iterator[Problem]:
     except PortError as error:
         yield Problem(str(error), "put back what is damaged from a backup")
         return
+    maildir = installation.settings.maildir
+    if not _can_be_written(maildir):
+        yield Problem(f"{maildir} cannot be written", f"correct its owner and its mode: {maildir}")
     for name in ("SIUTINDEI_CODE_KEYS", "SIUTINDEI_VAULT_KEYS", "SIUTINDEI_INDEX_KEY"):
         path = installation.settings.file(name)
         if path.stat().st_mode & 0o077:
@@ -98,20 +121,27 @@ def _problems(installation: Installation) -> Iterator[Problem]:
     if letters:
         yield Problem(
             f"{len(letters)} dead letters wait for a person",
-            "siutindei dead-letter list, then redrive or discard",
+            f"{installation.command_line('dead-letter', 'list')}, then redrive or discard",
         )
     now = services.clock.now()
     overdue = [entry for entry in store.views.due(at=now) if now - entry.due_at >= _OVERDUE]
     if overdue:
         yield Problem(
             f"{len(overdue)} mails or grants are overdue by a minute or more",
-            "start a worker: siutindei worker",
+            f"start a worker: {installation.command_line('worker')}",
         )
     if not _read_models_agree(services):
         yield Problem(
             "the read models are not what the history gives",
             "keep a copy of the database and report it: they are made from the history alone",
         )
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether a folder, or the one that it would be made in, can be written."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def _read_models_agree(services: Services) -> bool:

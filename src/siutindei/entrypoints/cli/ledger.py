@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("notification", cls=Group)
 def notification() -> None:
-    """Look at the mails that were asked for, and what became of them."""
+    """Look at the mails that were asked for."""
 
 
 @notification.command("list", epilog=example("siutindei notification list --status accepted"))
@@ -44,15 +44,14 @@ def list_(
         print_json({"items": items})
         return
     print_table(
-        ("id", "kind", "cause", "status", "attempts", "message id", "error"),
+        ("id", "kind", "ticket", "status", "attempts", "error"),
         (
             (
                 item["id"],
                 item["kind"],
-                item["cause"],
+                item["ticket"],
                 item["status"],
                 item["attempts"],
-                item["message_id"],
                 item["last_error"],
             )
             for item in items
@@ -67,7 +66,10 @@ def list_(
 @click.argument("id")
 @pass_installation
 def show(installation: Installation, id: str) -> None:
-    """Show the notification ID; the address that it goes to stays sealed."""
+    """Show one notification.
+
+    The address that it goes to stays sealed.
+    """
     found = installation.services.store.views.find_notification(id)
     if found is None:
         raise NotFound("notification", id)
@@ -105,7 +107,7 @@ def _document(item: notifications.Notification) -> dict[str, Any]:
 
 @click.group("dead-letter", cls=Group)
 def dead_letter() -> None:
-    """Look at what was given up, and try it again or close it."""
+    """Look at what was given up; redrive or discard it."""
 
 
 @dead_letter.command("list", epilog=example("siutindei dead-letter list"))
@@ -119,7 +121,7 @@ def list_letters(installation: Installation) -> None:
 @click.argument("id")
 @pass_installation
 def show_letter(installation: Installation, id: str) -> None:
-    """Show the dead letter ID."""
+    """Show one dead letter."""
     letter = installation.services.dead_letters.show(id)
     if installation.json:
         print_json(attrs.asdict(letter))
@@ -127,7 +129,12 @@ def show_letter(installation: Installation, id: str) -> None:
         print_fields(attrs.asdict(letter).items())
 
 
-@dead_letter.command(epilog=example("siutindei dead-letter redrive --all --dry-run --by ops-1"))
+@dead_letter.command(
+    epilog=example(
+        "siutindei dead-letter redrive --all --dry-run --by ops-1",
+        "siutindei dead-letter redrive R00001-organization --by ops-1",
+    )
+)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "every", is_flag=True, help="Every dead letter.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be redriven.")
@@ -136,7 +143,10 @@ def show_letter(installation: Installation, id: str) -> None:
 def redrive(
     installation: Installation, ids: tuple[str, ...], every: bool, dry_run: bool, by: str
 ) -> None:
-    """Give dead letters three more attempts; the worker makes them."""
+    """Give dead letters three more attempts.
+
+    The worker makes them.
+    """
     service = installation.services.dead_letters
     chosen = _chosen(installation, ids, every=every)
     if dry_run:
@@ -148,7 +158,9 @@ def redrive(
 
 
 @dead_letter.command(
-    epilog=example("siutindei dead-letter discard ID --by ops-1 --reason 'told by telephone'")
+    epilog=example(
+        "siutindei dead-letter discard R00001-organization --by ops-1 --reason 'told by telephone'"
+    )
 )
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "every", is_flag=True, help="Every dead letter.")

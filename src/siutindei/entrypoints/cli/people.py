@@ -11,7 +11,7 @@ from siutindei.entrypoints.cli.base import (
     operator,
     pass_installation,
 )
-from siutindei.entrypoints.cli.output import print_fields, print_json, print_table
+from siutindei.entrypoints.cli.output import echo, print_fields, print_json, print_table
 
 
 @click.group(cls=Group)
@@ -19,11 +19,18 @@ def person() -> None:
     """Export what is kept about a person, or erase it."""
 
 
-@person.command(epilog=example("siutindei --json person export 5f0c... > person.json"))
+@person.command(
+    epilog=example(
+        "siutindei --json person export 5f0c2a7e-6a53-4d0a-9a53-0f4f3a1d7c11 > person.json"
+    )
+)
 @click.argument("user")
 @pass_installation
 def export(installation: Installation, user: str) -> None:
-    """Print everything that is kept about USER, in full."""
+    """Print everything that is kept about a person.
+
+    USER is their id, as `ticket show` gives it. What was erased is shown as [erased].
+    """
     data = installation.services.people.export(user)
     if installation.json:
         print_json(data)
@@ -33,27 +40,36 @@ def export(installation: Installation, user: str) -> None:
     )
     for name in ("tickets", "mails", "history"):
         rows = data[name]
-        click.echo(f"\n{name}")
+        echo(f"\n{name}")
         columns = list(rows[0]) if rows else []
         if name == "tickets":
             for row in rows:
                 print_fields(row.items())
-                click.echo()
+                echo()
         else:
             print_table(columns, (row.values() for row in rows), empty="none")
 
 
 @person.command(
-    epilog=example("siutindei person erase 5f0c... --by ops-1 --reason 'asked on the telephone'")
+    epilog=example(
+        "siutindei person erase 5f0c2a7e-6a53-4d0a-9a53-0f4f3a1d7c11 --by ops-1 "
+        "--reason 'asked by letter'"
+    )
 )
 @click.argument("user")
-@click.option("--by", default=operator, show_default="the operating system's user")
+@click.option(
+    "--by", default=operator, show_default="the operating system's user", help="Who erases."
+)
 @click.option("--reason", required=True, help="Why, at most 500 characters.")
 @pass_installation
 def erase(installation: Installation, user: str, by: str, reason: str) -> None:
-    """Destroy the keys of everything personal that USER left; it cannot be undone."""
+    """Destroy the keys of a person's data for good.
+
+    What USER left behind stays in the history, and nobody can read it any more. The mails to and
+    about them leave the maildir too. It cannot be undone.
+    """
     result = installation.services.people.erase(installation.context(), user, by=by, reason=reason)
     if installation.json:
         print_json({"user": result.user, "erased_fields": result.erased_fields})
     else:
-        click.echo(f"erased: {result.erased_fields} fields of {result.user} can be read no more")
+        echo(f"erased: {result.erased_fields} fields of {result.user} can be read no more")

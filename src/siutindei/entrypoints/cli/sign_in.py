@@ -8,7 +8,7 @@ import attrs
 import click
 
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import iso, print_fields, print_json
+from siutindei.entrypoints.cli.output import echo, iso, print_fields, print_json
 
 #: The app client that the command line stands for.
 CLIENT: Final = "cli"
@@ -24,7 +24,11 @@ def sign_in() -> None:
 @click.option("--locale", help="The language of the mail: en or zh-HK; without it, both.")
 @pass_installation
 def start(installation: Installation, email: str, locale: str | None) -> None:
-    """Start a sign-in: the code goes to EMAIL, which is signed up first if it is new."""
+    """Start a sign-in: mail a code.
+
+    The code goes to EMAIL, which is signed up first if it is new. Asked again too soon, it gives
+    the same challenge and mails nothing.
+    """
     services = installation.services
     context = installation.context()
     # Signing up is a command of its own; it is quiet for an address that has an account.
@@ -39,9 +43,20 @@ def start(installation: Installation, email: str, locale: str | None) -> None:
             ("challenge", started.challenge),
             ("expires", started.expires_at),
             ("user", user),
-            ("answer with", f"siutindei sign-in answer {started.challenge} CODE"),
+            ("mail", installation.settings.maildir / "new"),
+            (
+                "answer with",
+                installation.command_line("sign-in", "answer", started.challenge, "CODE"),
+            ),
         ]
     )
+    sent = services.store.views.find_notification(started.notification or "")
+    if sent is None or sent.status != "accepted":
+        click.echo(
+            f"note: the code has not been mailed yet; "
+            f"{installation.command_line('worker', '--once')} tries again",
+            err=True,
+        )
 
 
 @sign_in.command(epilog=example("siutindei sign-in answer 3q2-7wVxT0aYl1b9cKd8Pg 012345"))
@@ -49,7 +64,10 @@ def start(installation: Installation, email: str, locale: str | None) -> None:
 @click.argument("code")
 @click.pass_context
 def answer(ctx: click.Context, challenge: str, code: str) -> None:
-    """Answer CHALLENGE with the six digits of CODE."""
+    """Answer a challenge with its code.
+
+    CODE are the six digits in the mail. Exit code 1 says that they are wrong.
+    """
     installation = ctx.ensure_object(Installation)
     result = installation.services.sign_in.answer(
         installation.context(), challenge_id=challenge, code=code
@@ -57,10 +75,10 @@ def answer(ctx: click.Context, challenge: str, code: str) -> None:
     if installation.json:
         print_json({"correct": result.correct, "attempts_left": result.attempts_left})
     elif result.correct:
-        click.echo("right: signed in, and the address is proved")
+        echo("right: signed in, and the address is proved")
     elif result.attempts_left:
-        click.echo(f"wrong: answers left: {result.attempts_left}")
+        echo(f"wrong: answers left: {result.attempts_left}")
     else:
-        click.echo("wrong, and the challenge takes no more answers: start again")
+        echo("wrong, and the challenge takes no more answers: start again")
     if not result.correct:
         ctx.exit(1)

@@ -13,7 +13,7 @@ from siutindei.app.tickets import LIST_DEFAULT, WIRE_STATUSES, Decided, wire
 from siutindei.domain import ticket as tickets
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import print_fields, print_json, print_table
+from siutindei.entrypoints.cli.output import echo, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def _submit(installation: Installation, ticket_type: tickets.Type, options: dict
         if value is not None and value != ()
     }
     if path is not None:
-        read = _read(path, known={*options, "user", "email"})
+        read = _read(path, known={*options})
         for name in given.keys() & read.keys():
             raise Invalid(name, "is given twice: as an option and in the file")
         given |= read
@@ -152,7 +152,7 @@ def _read(path: Path, *, known: set[str]) -> dict[str, Any]:
     if len(data) > _INPUT_MOST:
         raise Invalid("input", f"is larger than {_INPUT_MOST} bytes")
     try:
-        document = json.loads(data.decode("utf-8"))
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError:
         raise Invalid("input", "is not valid UTF-8") from None
     except (ValueError, RecursionError):
@@ -162,6 +162,17 @@ def _read(path: Path, *, known: set[str]) -> dict[str, Any]:
     for name in document:
         if name not in known:
             raise Invalid(name, f"is no field of this ticket; there are {', '.join(sorted(known))}")
+    return document
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object, and refuse a name that stands in it twice: one of the two would be lost."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Invalid(
+            next(name for name in names if names.count(name) > 1), "is given twice in the file"
+        )
     return document
 
 
@@ -207,14 +218,17 @@ def list_(
         empty="no tickets",
     )
     if page.next_cursor is not None:
-        click.echo(f"more: --cursor {page.next_cursor}")
+        echo(f"more: --cursor {page.next_cursor}")
 
 
 @ticket.command(epilog=example("siutindei ticket show R00001"))
 @click.argument("reference", metavar="REF")
 @pass_installation
 def show(installation: Installation, reference: str) -> None:
-    """Show the ticket REF: its number or its UUID."""
+    """Show one ticket.
+
+    REF is its number or its UUID.
+    """
     _show(installation, installation.services.tickets.show(reference))
 
 
@@ -235,7 +249,11 @@ def approve(
     organization_id: str | None,
     create_organization: bool,
 ) -> None:
-    """Approve the ticket REF."""
+    """Approve a ticket.
+
+    An access request needs --organization-id or --create-organization; a suggestion may have the
+    latter. What it brings and the mail to the submitter are the worker's.
+    """
     decided = installation.services.tickets.approve(
         installation.context(),
         reference,
@@ -253,7 +271,10 @@ def approve(
 @click.option("--note", help="A message for the submitter, at most 5000 characters.")
 @pass_installation
 def decline(installation: Installation, reference: str, by: str, note: str | None) -> None:
-    """Decline the ticket REF."""
+    """Decline a ticket.
+
+    The mail to the submitter is the worker's.
+    """
     decided = installation.services.tickets.decline(
         installation.context(), reference, by=by, note=note
     )

@@ -1,0 +1,84 @@
+"""The recorder under the store, held to the suites that `eventsourcing` ships for recorders.
+
+Its suite for aggregate recorders does not apply: it expects `insert_events` to give no positions.
+Its subscriptions are not offered by any SQLite recorder, and nothing here uses them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from eventsourcing.tests.persistence import (
+    ApplicationRecorderTestCase,
+    NonInterleavingNotificationIDsBaseCase,
+    RecorderTestCase,
+)
+
+from siutindei.adapters.sqlite import MEMORY, Datastore, Recorder, prepare
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class _Ours(RecorderTestCase):
+    def new_originator_id(self) -> UUID | str:
+        """Name a stream as we do, in text."""
+        return f"person-{uuid.uuid4()}"
+
+    def recorder(self, database: str) -> Recorder:
+        """Open a recorder that the test closes."""
+        datastore = Datastore(database)
+        self.addCleanup(datastore.close)
+        return Recorder(datastore)
+
+    def on_disk(self) -> Recorder:
+        """Make a recorder over a new file."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        database = str(Path(folder.name, "siutindei.db"))
+        prepare(database)
+        return self.recorder(database)
+
+    def in_memory(self) -> Recorder:
+        """Make a recorder over memory."""
+        recorder = self.recorder(MEMORY)
+        recorder.create_table()
+        return recorder
+
+
+@pytest.mark.slow
+class TestOnDisk(_Ours, ApplicationRecorderTestCase[Recorder]):
+    """A file."""
+
+    def create_recorder(self) -> Recorder:
+        """Make the recorder."""
+        return self.on_disk()
+
+
+@pytest.mark.slow
+class TestInMemory(_Ours, ApplicationRecorderTestCase[Recorder]):
+    """Memory."""
+
+    def create_recorder(self) -> Recorder:
+        """Make the recorder."""
+        return self.in_memory()
+
+
+class TestPositionsOnDisk(_Ours, NonInterleavingNotificationIDsBaseCase):
+    """A file: what one transaction appends has positions without a gap."""
+
+    def create_recorder(self) -> Recorder:
+        """Make the recorder."""
+        return self.on_disk()
+
+
+class TestPositionsInMemory(_Ours, NonInterleavingNotificationIDsBaseCase):
+    """Memory: what one transaction appends has positions without a gap."""
+
+    def create_recorder(self) -> Recorder:
+        """Make the recorder."""
+        return self.in_memory()
