@@ -15,13 +15,27 @@ import click
 
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.entrypoints.cli import main as cli
-from siutindei.settings import SETTINGS
+from siutindei.settings import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DOCS: Final = Path(__file__).parent
 WIDTH: Final = 96
+FORMS: Final = {
+    "address": "an e-mail address",
+    "count": "a whole number",
+    "database": "`sqlite:///PATH`",
+    "days": "days",
+    "file": "`file:PATH`",
+    "level": "a level",
+    "link": "a web address",
+    "maildir": "`maildir:PATH`",
+    "none": "`none`",
+    "seconds": "seconds",
+    "secret": "`file:PATH`",
+    "text": "a path",
+}
 NOTE: Final = "<!-- Made from the code by docs/generate.py: `make docs` writes it again. -->"
 
 
@@ -56,6 +70,12 @@ def field_line(field: attrs.Attribute[Any], hint: Any) -> str:
     return f"{line}, {default} unless given"
 
 
+def anchor(heading: str) -> str:
+    """Give the name by which a page links to one of its headings."""
+    kept = "".join(c for c in heading.lower() if c.isalnum() or c in "-_ ")
+    return kept.replace(" ", "-")
+
+
 def event_lines(name: str, event: type) -> Iterator[str]:
     """Describe one event: what it means, and what it holds."""
     where = f"{event.__module__}.{event.__qualname__}"
@@ -73,6 +93,10 @@ def events() -> Iterator[str]:
     modules: dict[str, dict[str, type]] = defaultdict(dict)
     for name, event in EVENTS.items():
         modules[event.__module__][name] = event
+    yield from ("| stored name | what happened |", "| --- | --- |")
+    for name, event in EVENTS.items():
+        yield f"| [`{name}`](#{anchor(name)}) | {summary(event)} |"
+    yield ""
     for module, members in modules.items():
         yield from (f"## {module.rpartition('.')[2]}", "", summary(sys.modules[module]), "")
         for name, event in members.items():
@@ -86,12 +110,9 @@ def events() -> Iterator[str]:
 
 def command_lines(command: click.Command, parent: click.Context | None) -> Iterator[str]:
     """Print the help of a command, and of every command below it."""
+    options: dict[str, Any] = {**command.context_settings, "max_content_width": WIDTH}
     context = click.Context(
-        command,
-        info_name=command.name if parent else "siutindei",
-        parent=parent,
-        terminal_width=WIDTH,
-        max_content_width=WIDTH,
+        command, info_name=command.name, parent=parent, terminal_width=WIDTH, **options
     )
     yield from (f"## {context.command_path}", "", "```text", command.get_help(context), "```", "")
     if isinstance(command, click.Group):
@@ -110,11 +131,20 @@ def commands() -> Iterator[str]:
 def settings() -> Iterator[str]:
     """List every setting."""
     yield from ("# Settings", "", "All come from the environment; all have a default that works.")
-    yield from ("", "| name | default | meaning |", "| --- | --- | --- |")
+    yield "A variable that is set to nothing counts as not set."
+    yield "`siutindei config` prints them as they are, `siutindei doctor` says what is wrong."
+    yield from ("", "| name | default | written as | meaning |", "| --- | --- | --- | --- |")
     for setting in SETTINGS:
-        texts = (f"`{setting.name}`", setting.default_text, setting.meaning)
+        default = f"`{setting.default_text}`" if setting.default_text else ""
+        texts = (f"`{setting.name}`", default, written(setting), setting.meaning)
         cells = (" ".join(text.split()).replace("|", r"\|") for text in texts)
         yield f"| {' | '.join(cells)} |"
+
+
+def written(setting: Setting) -> str:
+    """Say how a setting is written."""
+    text = FORMS[setting.form]
+    return f"{text}, at least {setting.least}" if setting.least else text
 
 
 PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {

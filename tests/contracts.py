@@ -1,18 +1,16 @@
-"""What each port promises: one class for each, with a hook that makes the adapter to be held to it."""
+"""What each port promises: one class for each, with a hook that makes the adapter."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pytest
 
 from siutindei.adapters.keys import KeyRing
-from siutindei.adapters.sqlite import SqliteStore
 from siutindei.app import ports
 from siutindei.app.ports import (
     AddressBook,
@@ -35,6 +33,9 @@ from tests.support import RING, START, VirtualClock, context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from siutindei.adapters.sqlite import SqliteStore
 
 ANN: Final = person.stream("ann")
 BOB: Final = person.stream("bob")
@@ -53,21 +54,18 @@ def signed_up(user: str = "ann", *, email: str | None = None) -> person.SignedUp
 
 def submitted(number: int = 1, *, user: str = "ann", **fields: Any) -> ticket.Submitted:
     """Make the event of an access request."""
-    reference = ticket.reference("access_request", number)
-    return ticket.Submitted(
-        **{
-            "id": f"00000000-0000-4000-8000-{number:012d}",
-            "reference": reference,
-            "ticket_type": "access_request",
-            "submitter": user,
-            "submitter_email": of(user, f"{user}@example.com"),
-            "fingerprint": "f" * 32,
-            "assurance": "none",
-            "organization_name": of(user, "Kite Club"),
-            "at": START,
-        }
-        | fields
+    request = ticket.Submitted(
+        id=f"00000000-0000-4000-8000-{number:012d}",
+        reference=ticket.reference("access_request", number),
+        ticket_type="access_request",
+        submitter=user,
+        submitter_email=of(user, f"{user}@example.com"),
+        fingerprint="f" * 32,
+        assurance="none",
+        organization_name=of(user, "Kite Club"),
+        at=START,
     )
+    return attrs.evolve(request, **fields)
 
 
 def append(store: SqliteStore, stream: str, *events: Any, version: int | None = None) -> Any:
@@ -168,12 +166,14 @@ class EventStoreContract(StoreContract):
     def test_somebody_else_was_first(self, store: SqliteStore) -> None:
         """Appending behind a version that has a successor is a conflict, and changes nothing."""
         append(store, ANN, signed_up())
-        with (
-            pytest.raises(Conflict, match="first"),
-            store.transaction(context()) as tx,
-        ):
-            tx.append(BOB, 0, [signed_up("bob")])
-            tx.append(ANN, 0, [signed_up()])
+
+        def late() -> None:
+            with store.transaction(context()) as tx:
+                tx.append(BOB, 0, [signed_up("bob")])
+                tx.append(ANN, 0, [signed_up()])
+
+        with pytest.raises(Conflict, match="first"):
+            late()
 
         assert [f"{ANN}/1"] == [entry.id for entry in store.read()]
         assert store.views.find_person("bob") is None
@@ -187,10 +187,15 @@ class EventStoreContract(StoreContract):
         assert 1 == len(store.load(ANN))
 
     def test_an_error_undoes_everything(self, store: SqliteStore) -> None:
-        """Whatever goes wrong inside a transaction, nothing of it stays: event, key, row, command."""
-        with pytest.raises(ZeroDivisionError), store.transaction(context("c1")) as tx:
-            tx.append(ANN, 0, [signed_up()])
-            raise ZeroDivisionError
+        """Whatever goes wrong in a transaction, nothing stays: event, key, row, command."""
+
+        def fail() -> None:
+            with store.transaction(context("c1")) as tx:
+                tx.append(ANN, 0, [signed_up()])
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
 
         assert [] == store.load(ANN)
         assert store.views.find_person("ann") is None
@@ -341,12 +346,14 @@ class EventStoreContract(StoreContract):
     @pytest.mark.parametrize(
         "ask",
         [
-            lambda store: store.load("person-\ud800"),
-            lambda store: store.views.find_ticket("\ud800"),
-            lambda store: store.views.find_code("\ud800"),
-            lambda store: list(store.read(stream="\ud800")),
-            lambda store: append(store, ANN, signed_up(email="\ud800")),
-            lambda store: append(store, "person-\ud800", signed_up(), version=0),
+            pytest.param(lambda store: store.load("person-\ud800"), id="load"),
+            pytest.param(lambda store: store.views.find_ticket("\ud800"), id="ticket"),
+            pytest.param(lambda store: store.views.find_code("\ud800"), id="code"),
+            pytest.param(lambda store: list(store.read(stream="\ud800")), id="read"),
+            pytest.param(lambda store: append(store, ANN, signed_up(email="\ud800")), id="email"),
+            pytest.param(
+                lambda store: append(store, "person-\ud800", signed_up(), version=0), id="append"
+            ),
         ],
     )
     def test_a_lone_surrogate_is_no_text(
@@ -392,7 +399,7 @@ class VaultContract(StoreContract):
         assert (clear, ERASED) == (store.open(clear), store.open(ERASED))
 
     def test_everything_in_an_object_is_opened(self, store: SqliteStore) -> None:
-        """An attrs object is opened at any depth, and one without anything personal stays itself."""
+        """An attrs object is opened at any depth; one without anything personal stays itself."""
         append(store, "ticket-R00001", submitted(message=of("ann", "hello")))
         state = store.views.find_ticket("R00001")
         opened = store.open_all(state)
@@ -473,7 +480,7 @@ class VaultContract(StoreContract):
         assert shown.submitted == first
 
     def test_the_erased_get_no_new_key(self, store: SqliteStore) -> None:
-        """What an erased owner's name is put to later is stored erased, in the same transaction too."""
+        """What belongs to an erased owner later is stored erased, in one transaction too."""
         with store.transaction(context()) as tx:
             tx.append(ANN, 0, [signed_up()])
             tx.destroy_keys("ann")
@@ -608,7 +615,7 @@ class DirectoryContract:
         )
 
     def test_a_search_is_for_a_part_in_any_case(self, directory: Any) -> None:
-        """Names are found by a part of them whatever its case, sorted, and no more than asked for."""
+        """Names are found by a part of them in any case, sorted, and no more than asked for."""
         for id, name in (("3", "kite school"), ("1", "Kite Club"), ("2", "STRASSE"), ("4", "風箏")):
             self.add(directory, id=id, name=name)
 
@@ -623,9 +630,7 @@ class DirectoryContract:
 
     def test_labels_come_in_display_order(self, tmp_path: Path) -> None:
         """Labels are listed as they are to be shown."""
-        one = FeedbackLabel(
-            id="b", name="One", name_translations={"zh-HK": "一"}, display_order=1
-        )
+        one = FeedbackLabel(id="b", name="One", name_translations={"zh-HK": "一"}, display_order=1)
         two = FeedbackLabel(id="a", name="Two", display_order=2)
         three = FeedbackLabel(id="c", name="Zwei", display_order=2)
 
@@ -668,7 +673,7 @@ class DirectoryContract:
         assert ["ann"] == self.facts(directory)["managers"]
 
     def test_an_organization_that_is_gone_is_a_permanent_error(self, directory: Any) -> None:
-        """Nobody manages what does not exist, and another try is pointless until somebody adds it."""
+        """Nobody manages what does not exist, until somebody adds it."""
         with pytest.raises(GrantError, match="no organization 1") as refused:
             directory.add_manager(grant_id="g1", id="1", manager="ann")
         self.add(directory, id="1", name="Kite Club")
@@ -716,52 +721,63 @@ class AddressBookContract:
     @pytest.mark.parametrize(
         "typed",
         [
-            None,
-            7,
-            b"ann@example.com",
             "",
-            "ann",
-            "ann@",
-            "@example.com",
-            "ann@example",
-            "ann@@example.com",
-            "ann@example..com",
-            "an n@example.com",
-            "陳@example.com",
-            "ann@example.com\r\nBcc: bob@example.com",
-            "ann\r\n@example.com",
-            "ann@example.com\x00",
-            "ann@exa\u202emple.com",
-            "ann\ud800@example.com",
-            "ann@\ud800.com",
-            "Ann <ann@example.com>",
-            "<ann@example.com>",
-            "ann@example.com,bob@example.com",
-            "ann@example.com bob@example.com",
-            '"ann lee"@example.com',
-            "ann@[127.0.0.1]",
-            f"{'a' * 65}@example.com",
-            f"ann@{'a' * 64}.com",
-            f"ann@{'.'.join(['a' * 50] * 5)}.com",
-            f"ann@{'.'.join(['例' * 20] * 12)}.com",
-            "a" * 100_000 + "@example.com",
+            "zqann",
+            "zqann@",
+            "@zqxample.com",
+            "zqann@zqxample",
+            "zqann@@zqxample.com",
+            "zqann@zqxample..com",
+            "zq ann@zqxample.com",
+            "zqann.@zqxample.com",
+            "zq陳@zqxample.com",
+            "zqann@zqxample.com\r\nBcc: zqbob@zqxample.com",
+            "zqann\r\n@zqxample.com",
+            "zqann@zqxample.com\x00",
+            "zqann@zqxam\u202eple.com",
+            "zqann\ud800@zqxample.com",
+            "zqann@zq\ud800.com",
+            "Zqann <zqann@zqxample.com>",
+            "<zqann@zqxample.com>",
+            "zqann@zqxample.com,zqbob@zqxample.com",
+            "zqann@zqxample.com zqbob@zqxample.com",
+            '"zqann zqlee"@zqxample.com',
+            "zqann@[127.0.0.1]",
+            "zqann@-zqxample.com",
+            "zqann@zqxample€.com",
+            "zqann@zqxample\u0378.com",
+            "zqann@xn--zq.com",
+            "zqann@\u0627zqxample.com",
+            "zqann@zqxample.test",
+            "zqann@zqxample.c_m",
+            f"zq{'a' * 63}@zqxample.com",
+            f"zqann@zq{'a' * 62}.com",
+            f"zqann@{'.'.join(['zq' * 25] * 5)}.com",
+            f"zqann@zq{'.'.join(['例' * 20] * 12)}.com",
+            "zq" * 100_000 + "@zqxample.com",
         ],
+        ids=range(34),
     )
-    def test_what_is_no_address_is_refused_without_being_quoted(self, typed: object) -> None:
+    def test_what_is_no_address_is_refused_without_being_quoted(self, typed: str) -> None:
         """A refusal names the field, and holds nothing of what was typed."""
         with pytest.raises(Invalid) as refused:
             self.make().normalise(typed, field="submitter_email")
-        words = set(re.findall(r"[^\s@.,<>\[\]]{3,}", typed if isinstance(typed, str) else ""))
 
         assert "submitter_email" == refused.value.field
-        assert set() == {word for word in words if word in str(refused.value)}
+        assert "zq" not in str(refused.value).lower()
         assert refused.value.__cause__ is None
-        assert refused.value.__suppress_context__
+        assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+    @pytest.mark.parametrize("typed", [None, 7, b"ann@example.com", ["ann@example.com"]])
+    def test_what_is_no_text_is_no_address(self, typed: object) -> None:
+        """Only text is an address."""
+        with pytest.raises(Invalid, match="must be text"):
+            self.make().normalise(typed)
 
     def test_an_address_has_254_characters_at_the_most(self) -> None:
         """The longest address that can be mailed to is taken, and one more character is not."""
         domain = ".".join(["d" * 61] * 3)
-        local = "a" * (254 - len(domain) - len("@.com"))
+        local = "a" * (254 - len(f"@{domain}.com"))
         longest = f"{local}@{domain}.com"
 
         assert longest == self.make().normalise(longest)
@@ -810,9 +826,7 @@ class CodesContract:
         after = self.make(KeyRing(current="new", keys={**RING.keys, "new": bytes(32)}))
 
         assert ("test", "new") == (before.current_key_id, after.current_key_id)
-        assert before.code(key_id="test", challenge="c") == after.code(
-            key_id="test", challenge="c"
-        )
+        assert before.code(key_id="test", challenge="c") == after.code(key_id="test", challenge="c")
         assert after.code(key_id="test", challenge="c") != after.code(key_id="new", challenge="c")
 
     def test_a_key_that_is_gone_is_named(self) -> None:

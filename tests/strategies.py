@@ -32,7 +32,7 @@ moments: Final = st.datetimes(
     timezones=st.just(UTC),
 )
 #: Text of any script that can be stored: no NUL, no lone surrogate.
-texts: Final = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"))
+texts: Final = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 words: Final = st.text(
     st.characters(categories=("L", "N"), include_characters="-_"), min_size=1, max_size=20
 )
@@ -253,6 +253,9 @@ def person_histories(draw: Callable[..., Any], *, most: int = 12) -> History:
     return life.history()
 
 
+LIMITS: Final = challenge.Limits()
+
+
 def count(history: tuple[Any, ...], *, at: datetime, **others: int) -> challenge.Counts:
     """Count what a stream's challenges and `others` were charged in the hour before `at`."""
     issued = [
@@ -272,7 +275,7 @@ def challenge_histories(
     draw: Callable[..., Any],
     *,
     most: int = 30,
-    limits: challenge.Limits = challenge.Limits(),
+    limits: challenge.Limits = LIMITS,
     may_go_back: bool = True,
 ) -> History:
     """Give what happens at one address and client, under limits that are really counted."""
@@ -431,6 +434,8 @@ _LIKELY: Final[Mapping[str, list[str]]] = {
     "attempting": ["end", "end", "lost"] * 9,
     "unknown": ["settle"] * 20,
     "dead_lettered": ["redrive"] * 15,
+    "accepted": ["feedback"] * 15,
+    "delivered": ["feedback"] * 5,
 }
 
 

@@ -106,7 +106,7 @@ class Value:
     """A setting's value, and where it came from."""
 
     setting: Setting
-    text: str
+    text: str = attrs.field(repr=False)
     source: Literal["default", "environment", "option"]
 
     @property

@@ -133,8 +133,7 @@ def _load() -> None:
     import siutindei.adapters.directory
     import siutindei.adapters.erasures
     import siutindei.adapters.system
-    import siutindei.app.tickets
-    import siutindei.bootstrap
+    import siutindei.app.tickets  # noqa: F401  # loading is what they are imported for
 
 
 def _child(work: str, home: Path, number: int, gate: int, out: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,18 +12,16 @@ import msgspec
 
 from siutindei.adapters.memory_mail import MemoryMail
 from siutindei.adapters.sqlite import MEMORY, SqliteStore
-from siutindei.domain import notification
+from siutindei.bootstrap import Services
 from tests.support import RING, VirtualClock, context, drain, make_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from siutindei.app.ports import Context
     from siutindei.app.sign_in import Answer, Started
     from siutindei.app.tickets import Decided
-    from siutindei.bootstrap import Services
-    from siutindei.domain import grant, ticket
+    from siutindei.domain import grant, notification, ticket
 
 ANN: Final = "ann@example.com"
 BOB: Final = "bob@example.com"
@@ -61,6 +60,17 @@ class World:
     clock: VirtualClock
     store: FlakyStore
     home: Path
+
+    def rebuilt(self, **seams: Any) -> World:
+        """Build the application again over the same store, as another process would."""
+        kept: dict[str, Any] = {
+            "mail": self.mail,
+            "clock": self.clock,
+            "store": self.store,
+            "ids": self.services.ids,
+        }
+        services = make_services(self.home, **kept | seams)
+        return attrs.evolve(self, services=services)
 
     def person(self, email: str = ANN, locale: str | None = None) -> str:
         """Sign somebody up."""
@@ -244,6 +254,3 @@ def make_world(
         home, environment=environment, mail=port, clock=clock, store=store, **seams
     )
     return World(services=services, mail=port, clock=clock, store=store, home=home)
-
-
-

@@ -15,6 +15,7 @@ from siutindei.domain.errors import Invalid, NotFound
 from tests.support import START, Then, given
 
 LIMITS: Final = Limits()
+NONE: Final = Counts()
 JUST: Final = timedelta(microseconds=1)
 ISSUED: Final = challenge.Issued(
     challenge="c1",
@@ -33,25 +34,29 @@ EXHAUSTED: Final = challenge.Closed(challenge="c1", why="exhausted", at=START)
 
 
 def missed(left: int, name: str = "c1", at: datetime = START) -> challenge.Missed:
+    """Make a wrong answer."""
     return challenge.Missed(challenge=name, attempts_left=left, at=at)
 
 
 def reached(limit: challenge.Limit, at: datetime = START) -> challenge.LimitReached:
+    """Make the refusal of a limit."""
     return challenge.LimitReached(client="console", fingerprint="f", limit=limit, at=at)
 
 
 def new(at: datetime, name: str = "c2", **changes: Any) -> challenge.Issued:
+    """Make a challenge that was started at a time."""
     return attrs.evolve(ISSUED, challenge=name, at=at, expires_at=at + LIMITS.ttl, **changes)
 
 
 def start(
     *history: Any,
     at: datetime,
-    counts: Counts = Counts(),
+    counts: Counts = NONE,
     limits: Limits = LIMITS,
     proved: bool = True,
     user: str | None = "ann",
 ) -> Then:
+    """Start a challenge `c2` after a history."""
     return given(challenge, *history).when(
         challenge.issue,
         challenge="c2",
@@ -68,9 +73,8 @@ def start(
 
 
 def answer(*history: Any, correct: bool, at: datetime = START, name: str = "c1") -> Then:
-    return given(challenge, *history).when(
-        challenge.answer, challenge=name, correct=correct, at=at
-    )
+    """Answer a challenge after a history."""
+    return given(challenge, *history).when(challenge.answer, challenge=name, correct=correct, at=at)
 
 
 def test_each_address_has_a_stream_at_each_client() -> None:

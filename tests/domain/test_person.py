@@ -181,7 +181,7 @@ def test_nobody_exists_before_something_was_recorded() -> None:
 
 
 def test_an_old_proof_was_by_code() -> None:
-    """Before version 2 an address was proved by a code alone, and the old payload stays as it is."""
+    """Before version 2 only a code proved an address; the old payload stays as it is."""
     old = {"user": "ann", "fingerprint": "f1"}
     name, upcast = catalogue.UPCASTS["person.address_proved.v1"]
 

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 from click.testing import CliRunner
 
 from siutindei.entrypoints.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EMAIL: Final = "ann@example.com"
 ORGANIZATION: Final = "7b0e4f0e-6a53-4d0a-9a53-0f4f3a1d7c11"

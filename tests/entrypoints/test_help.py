@@ -59,8 +59,11 @@ def test_every_command_shows_an_example_of_itself(name: str) -> None:
     for line in lines:
         words = shlex.split(line.partition(" >")[0])
         assert words[0] == "siutindei"
-        assert " ".join(words).replace("--json ", "").replace("--home ./try ", "").startswith(
-            f"siutindei {name}"
+        assert (
+            " ".join(words)
+            .replace("--json ", "")
+            .replace("--home ./try ", "")
+            .startswith(f"siutindei {name}")
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from hashlib import sha256
 from typing import Final
 
@@ -33,7 +34,10 @@ class HashedAddressBook:
         if len(text) > _MOST:
             raise Invalid(field, f"is longer than {_MOST} characters")
         try:
-            checked = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=False)
+            # Strict: the part before the @ has 64 characters at the most (RFC 5321, 4.5.3.1.1).
+            checked = validate_email(
+                text.strip(), check_deliverability=False, allow_smtputf8=False, strict=True
+            )
         except EmailNotValidError as error:
             raise Invalid(field, _without_address(str(error))) from None
         address = checked.ascii_email
@@ -48,5 +52,5 @@ class HashedAddressBook:
 
 
 def _without_address(text: str) -> str:
-    """Keep what the validator says and drop the piece of input that it quotes."""
-    return text.split(":", 1)[0].rstrip(".")
+    """Keep what the validator says and drop what follows: it quotes pieces of the input there."""
+    return re.split(r"[:(]", text, maxsplit=1)[0].rstrip(" .")

@@ -46,6 +46,7 @@ from siutindei.domain.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+    from types import TracebackType
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.app.ports import Clock, Context, Views
@@ -86,9 +87,14 @@ class _Transaction(SQLiteTransaction):
         cursor.execute("BEGIN IMMEDIATE" if self.commit else "BEGIN")
         return cursor
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
         try:
-            super().__exit__(*error)
+            super().__exit__(exc_type, exc_val, exc_tb)
         finally:
             # A commit that failed leaves the transaction open, and the next one is not its.
             self.connection.rollback()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 import attrs
 
@@ -203,20 +203,18 @@ class Delivery:
         Nothing that goes wrong is raised: what is not sent stays due.
         """
         until = self.clock.now() + within
-        outcome = None
-        for _ in range(tries):
+        outcome, tried = None, 0
+        while True:
             try:
                 outcome = self.deliver(context, id)
-                if outcome.result != "failed":
-                    return outcome
                 found = self.store.views.find_notification(id)
             except PortError:
                 return outcome
+            tried += 1
             due_at = None if found is None else found.due_at
-            if due_at is None or due_at > until:
+            if outcome.result != "failed" or tried == tries or due_at is None or due_at > until:
                 return outcome
             self.clock.sleep(max(0.0, (due_at - self.clock.now()).total_seconds()))
-        return outcome
 
     # --- mails ------------------------------------------------------------------------------------
 
@@ -508,6 +506,8 @@ class Delivery:
                 self.directory.set_stars(
                     grant_id=requested.id, user=requested.user, stars=change.stars
                 )
+            case never:
+                assert_never(never)
 
 
 def _accepted(attempt: int, message_id: str) -> _Decide:

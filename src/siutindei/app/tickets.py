@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 import attrs
 
@@ -122,6 +122,8 @@ class Tickets:
                     if label not in known:
                         raise Invalid("label_ids", f"there is no label {label}")
                 return attrs.evolve(submission, organization_name=organization.name)
+            case never:
+                assert_never(never)
 
     def _organization(self, id: str) -> Organization:
         found = self.directory.organization(id)

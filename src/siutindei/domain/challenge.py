@@ -25,8 +25,8 @@ ISSUE_RULE: Final = "challenge.limits_of_address_unproved_client.v1"
 CODE_DIGITS: Final = 6
 WINDOW: Final = timedelta(hours=1)
 ATTEMPTS_MOST: Final = 10
-#: The newest events of a stream that can matter: the open challenge (issued, `ATTEMPTS_MOST` answers
-#: and closed at most) and the limits that were said within the hour.
+#: The newest events of a stream that can matter: the open challenge (issued, `ATTEMPTS_MOST`
+#: answers and closed at most), and the limits that were said within the hour.
 NEWEST: Final = 64
 
 

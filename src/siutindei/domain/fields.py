@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LINE_BREAKS: Final = frozenset("\n\r\t\u2028\u2029")
 #: Characters that reorder text; harmless in a page, misleading in a header or a terminal.
 _BIDI: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-#: With hyphens or without; Python's own reading also takes underscores and the digits of any script.
+#: With hyphens or without; Python's own reading takes underscores and digits of any script too.
 _UUID: Final = re.compile("[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 

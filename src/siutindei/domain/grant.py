@@ -10,7 +10,7 @@ unknown is simply made again.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import Final, Literal, assert_never, get_args
 
 import attrs
 
@@ -213,6 +213,8 @@ def evolve(state: Grant, event: Event) -> Grant:
             return attrs.evolve(state, status="requested", attempts=0, due_at=event.at)
         case Discarded():
             return attrs.evolve(state, discarded=True, due_at=None)
+        case _:
+            assert_never(event)
 
 
 # --- decisions -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 import attrs
 
@@ -416,6 +416,8 @@ def evolve(state: Notification, event: Event) -> Notification:
             return attrs.evolve(state, status="requested", attempts=0, due_at=event.at)
         case Discarded():
             return attrs.evolve(state, discarded=True, due_at=None)
+        case _:
+            assert_never(event)
 
 
 def _with_error(state: Notification, error: str) -> Notification:

@@ -6,7 +6,7 @@ Stream `person-<user>`.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, assert_never
 
 import attrs
 
@@ -141,6 +141,8 @@ def evolve(state: Person, event: Event) -> Person:
             )
         case Erased():
             return attrs.evolve(state, user=event.user, email=None, locale=None, erased_at=event.at)
+        case _:
+            assert_never(event)
 
 
 # --- decisions -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ Stream `ticket-<reference>`: `R00001` an access request, `S00001` an organizatio
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 import attrs
 
@@ -173,6 +173,8 @@ def evolve(state: Ticket, event: Event) -> Ticket:
                 by=event.by, reviewer=event.reviewer, note=event.note, rule=event.rule, at=event.at
             )
             return attrs.evolve(state, status="declined", decision=decision)
+        case _:
+            assert_never(event)
 
 
 # --- decisions -----------------------------------------------------------------------------------
@@ -355,22 +357,17 @@ def approve(
         Invalid: `organization_id` or `create_organization` does not fit this type of ticket.
     """
     submitted = _pending(ticket)
-    match submitted.ticket_type:
-        case "access_request":
-            if (organization_id is None) == (new_organization_id is None):
-                raise Invalid(
-                    "organization_id",
-                    "approving an access request needs exactly one of "
-                    "organization_id and create_organization",
-                )
-        case "organization_suggestion":
-            if organization_id is not None:
-                raise Invalid("organization_id", "does not go with a suggestion")
-        case "organization_feedback":
-            if organization_id is not None:
-                raise Invalid("organization_id", "does not go with feedback")
-            if new_organization_id is not None:
-                raise Invalid("create_organization", "does not go with feedback")
+    if submitted.ticket_type == "access_request":
+        if (organization_id is None) == (new_organization_id is None):
+            raise Invalid(
+                "organization_id",
+                "approving an access request needs exactly one of "
+                "organization_id and create_organization",
+            )
+    elif organization_id is not None:
+        raise Invalid("organization_id", "goes with an access request alone")
+    elif submitted.ticket_type == "organization_feedback" and new_organization_id is not None:
+        raise Invalid("create_organization", "does not go with feedback")
     return (
         Approved(
             by=by,

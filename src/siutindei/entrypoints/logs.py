@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 def configure(level: str) -> Any:
     """Make the logger of a process; what is None is left out."""
     # Imported where it is needed: only what runs for long writes logs.
+    import logging
+
     import structlog
 
     stream = sys.stderr if sys.stderr is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123

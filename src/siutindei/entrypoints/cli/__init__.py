@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 
 @click.group(
+    "siutindei",
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example("siutindei demo", "siutindei --json ticket list --status pending"),
@@ -50,6 +51,7 @@ def main(ctx: click.Context, home: Path | None, as_json: bool, command_id: str |
     # Tests hand over parts to use instead of the production ones.
     seams = ctx.obj or {}
     ctx.obj = Installation(home=home, json=as_json, command_id=command_id, seams=seams)
+    ctx.call_on_close(ctx.obj.close)
 
 
 for command in (

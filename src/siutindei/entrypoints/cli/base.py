@@ -46,6 +46,8 @@ INTERRUPTED: Final = 130
 #: The errors of a disk that may be well again later; any other is a matter of the installation.
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+#: What is longer is somebody's input that an error quotes.
+_LINE: Final = 400
 _BEFORE_THE_COMMAND: Final = frozenset({"--home", "--command-id"})
 
 
@@ -74,6 +76,12 @@ class Installation:
     def services(self) -> Services:
         """The application."""
         return build(self.settings, **self.seams)
+
+    def close(self) -> None:
+        """Close the database, if it was opened here."""
+        services = self.__dict__.get("services")
+        if services is not None and "store" in services.__dict__.keys() - self.seams.keys():
+            services.store.close()
 
     def context(self) -> Context:
         """Say who acts and by which request."""
@@ -106,8 +114,8 @@ def operator() -> str:
 # --- commands -------------------------------------------------------------------------------------
 
 
-class Command(click.Command):
-    """A command that takes each option once, and no text that is not UTF-8."""
+class _Strict(click.Command):
+    """Takes each option once, and no text that is not UTF-8."""
 
     def make_parser(self, ctx: click.Context) -> Any:
         """Make the parser, which refuses an option that is given twice."""
@@ -116,7 +124,7 @@ class Command(click.Command):
 
         def parse_once(args: list[str]) -> Any:
             given, rest, order = parse(args)
-            for param in set(order):
+            for param in order:
                 if order.count(param) > 1 and isinstance(param, click.Option) and _takes_one(param):
                     raise click.BadParameter("is given more than once", ctx, param)
             return given, rest, order
@@ -139,8 +147,12 @@ def _takes_one(option: click.Option) -> bool:
     return not (option.multiple or option.is_flag or option.count)
 
 
-class Group(click.Group):
-    """A group of such commands."""
+class Command(_Strict):
+    """A command."""
+
+
+class Group(_Strict, click.Group):
+    """A group of commands."""
 
     command_class = Command
     group_class = type
@@ -169,7 +181,7 @@ class Program(Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(
-                arguments, prog_name or "siutindei", complete_var, standalone_mode=False, **extra
+                arguments, prog_name or self.name, complete_var, standalone_mode=False, **extra
             )
         except click.ClickException as error:
             code = _end_usage(error, json=json)
@@ -265,6 +277,8 @@ def _end(error: Exception, *, json: bool) -> int:
 
 def _say(text: str, code: int, *, json: bool, field: str | None = None) -> int:
     line = fields.one_line(text)
+    if len(line) > _LINE:
+        line = f"{line[: _LINE // 2]} ... {line[-_LINE // 2 :]}"
     click.echo(f"siutindei: {line}", err=True)
     if json:
         print_json({"error": line} if field is None else {"error": line, "field": field})

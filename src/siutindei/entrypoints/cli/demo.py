@@ -35,7 +35,10 @@ def demo(installation: Installation) -> None:
     home = installation.home or Path(tempfile.mkdtemp(prefix="siutindei-demo-"))
     # Each step of the story is a command of its own, whatever the telling is called.
     told = attrs.evolve(installation, home=home, command_id=None)
-    document = _Story(told, quiet=installation.json).tell()
+    try:
+        document = _Story(told, quiet=installation.json).tell()
+    finally:
+        told.close()
     if installation.json:
         print_json(document)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from siutindei.app.history import describe, moment
+from siutindei.domain import fields
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json, when
 from siutindei.entrypoints.cli.stopping import is_output_closed, stopping
@@ -74,9 +75,7 @@ def _flat(state: dict[str, object], prefix: str = "") -> list[tuple[str, object]
     )
 )
 @click.option("--follow", is_flag=True, help="Go on with what is appended from now on.")
-@click.option(
-    "--after", type=click.IntRange(0, _MOST), default=0, help="Start behind this position."
-)
+@click.option("--after", type=int, default=0, metavar="POSITION", help="Start behind it.")
 @click.option(
     "--type", "name", metavar="NAME", help="Only events of this name, with its version or without."
 )
@@ -95,6 +94,7 @@ def tail(
 
     With --follow it goes on until it is stopped, or until nobody reads it any more.
     """
+    fields.whole("after", after, least=0, most=_MOST)
     service, store = installation.services.history, installation.services.store
     end = None if until is None else moment("until", until)
     with stopping() as state:

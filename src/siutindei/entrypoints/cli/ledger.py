@@ -22,7 +22,12 @@ def notification() -> None:
 
 
 @notification.command("list", epilog=example("siutindei notification list --status accepted"))
-@click.option("--status", type=click.Choice(notifications.STATUSES), help="Only in this status.")
+@click.option(
+    "--status",
+    type=click.Choice(notifications.STATUSES),
+    metavar="STATUS",
+    help=f"Only in this status: {', '.join(notifications.STATUSES)}.",
+)
 @click.option("--kind", type=click.Choice(notifications.KINDS), help="Only of this kind.")
 @click.option("--ticket", metavar="REF", help="Only about this ticket.")
 @pass_installation
