@@ -19,6 +19,7 @@ from siutindei.domain import catalogue, person, ticket
 from siutindei.domain.personal import Personal, of
 from tests import strategies
 from tests.golden import samples
+from tests.strategies import unhurried
 from tests.support import START, VirtualClock
 
 MAPPER: Final = EventMapper()
@@ -225,6 +226,7 @@ def test_an_event_that_was_cut_short_is_named(sample: str) -> None:
             MAPPER.to_domain_event(stored(sample, state[:length]))
 
 
+@unhurried
 @given(state=st.binary())
 def test_garbage_is_named(state: bytes) -> None:
     """Bytes that nobody wrote give the one error that the store promises."""
@@ -232,6 +234,7 @@ def test_garbage_is_named(state: bytes) -> None:
         MAPPER.to_domain_event(stored("ticket.submitted.v1", state))
 
 
+@unhurried
 @given(
     sample=st.sampled_from(list(samples.SAMPLES)),
     place=st.integers(0, 10_000),
@@ -254,6 +257,7 @@ def test_damage_is_read_or_named(sample: str, place: int, byte: bytes) -> None:
 # --- every event ----------------------------------------------------------------------------------
 
 
+@unhurried
 @given(
     event=strategies.events,
     recorded_at=strategies.moments,
@@ -299,6 +303,7 @@ def test_every_event_comes_back(
     assert type(event) is type(read.event)
 
 
+@unhurried
 @given(event=strategies.events)
 def test_nothing_personal_is_written_clear(event: Any) -> None:
     """An event with a clear personal field has no bytes."""

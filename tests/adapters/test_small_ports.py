@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hmac
 import json
+import os
 import resource
 import stat
 import struct
@@ -33,6 +36,7 @@ from tests.contracts import (
     ErasureListContract,
     IdsContract,
 )
+from tests.strategies import unhurried
 from tests.support import RING, START, CountingIds, VirtualClock
 
 if TYPE_CHECKING:
@@ -64,6 +68,7 @@ class TestAddresses(AddressBookContract):
 
         assert expected == self.make().fingerprint("Ann@Example.com")
 
+    @unhurried
     @given(typed=st.text(max_size=300))
     @example("a" * 70 + "@example.com")
     @example("ann@example.com:secret:text")
@@ -81,6 +86,7 @@ class TestAddresses(AddressBookContract):
         assert "example.com" not in words
         assert words.isascii() or not typed.isascii()
 
+    @unhurried
     @given(typed=st.text(max_size=60))
     def test_any_domain_is_one_or_refused(self, typed: str) -> None:
         """Whatever follows the @, nothing but the promised error comes of it."""
@@ -382,6 +388,22 @@ def test_a_lock_where_nothing_can_be_written_says_so(tmp_path: Path) -> None:
     """A lock needs a folder."""
     (tmp_path / "file").touch()
     with pytest.raises(Unusable, match="cannot be written"), locked(tmp_path / "file" / "lock"):
+        pytest.fail("the block is not entered")
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be locked nothing is done."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(Unusable, match="lock cannot be locked: No locks available"),
+        locked(tmp_path / "lock"),
+    ):
         pytest.fail("the block is not entered")
 
 

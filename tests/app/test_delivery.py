@@ -780,6 +780,20 @@ def test_nothing_is_remembered_between_calls(tmp_path: Path) -> None:
     assert 2 == len(world.mail.sent)
 
 
+def test_what_was_forgotten_is_not_said_to_be_unsent(world: World) -> None:
+    """When a mail was taken out of the port, the port's not having it says nothing."""
+    id = world.notice_id(world.submit())
+    world.store.then_fails(None, *[Unavailable("locked")] * 5)
+    with pytest.raises(Unavailable):
+        world.drain()
+    world.services.people.erase(context(), "user-1", by="op", reason="asked")
+    results = steps(world, 6, 900, 38)
+
+    assert [["unknown"], ["failed"], ["withheld"]] == results
+    assert world.notices(id).maybe_sent
+    assert [] == world.mail.sent
+
+
 # --- grants ---------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from siutindei.adapters.memory_mail import MemoryMail
-from siutindei.app.ports import GrantError, MailNotSent, MailOutcomeUnknown, MailRefused
+from siutindei.app.ports import (
+    GrantError,
+    MailNotSent,
+    MailOutcomeUnknown,
+    MailRefused,
+    Unavailable,
+)
 from siutindei.domain.notification import STATUSES
 from tests.entrypoints.commands import EMAIL, LABEL, ORGANIZATION, Cli
 
@@ -310,6 +320,25 @@ def test_a_mail_that_fails_is_due_later(tmp_path: Path, clock: VirtualClock) -> 
     assert item["due_at"] == cli.json("worker", "--once")["next_due"]
 
 
+def test_a_worker_waits_for_a_database_that_is_locked(tmp_path: Path, clock: VirtualClock) -> None:
+    """A locked or full database does not end a worker: it says so, waits, and goes on."""
+
+    class Locked:
+        """What is due cannot be worked on now; meanwhile somebody stops the worker."""
+
+        def drain(self, **_: object) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise Unavailable("the database is locked; try again")
+
+    cli = Cli(tmp_path, clock=clock, delivery=Locked())
+    waited = cli("--json", "worker")
+    assert ("waiting", "warning") == tuple(
+        json.loads(waited.err)[key] for key in ("event", "level")
+    )
+    assert waited.document["sent"] == 0
+    assert "try again" in cli.json("worker", "--once", code=75)["error"]
+
+
 def test_a_dead_letter_is_looked_at_and_redriven(tmp_path: Path, clock: VirtualClock) -> None:
     """What failed three times waits for a person, who redrives it; doctor says so meanwhile."""
     mail = MemoryMail()
@@ -505,7 +534,10 @@ def test_a_person_is_exported_and_erased(cli: Cli) -> None:
     cli(*submit, "--organization-name", "Harbour Chess")
     data = cli.json("person", "export", user)
     assert (EMAIL, "Harbour Chess") == (data["email"], data["tickets"][0]["organization_name"])
-    assert EMAIL in cli("person", "export", user).out
+    shown = cli("person", "export", user).out
+    assert EMAIL in shown
+    for section in [name for name, value in data.items() if isinstance(value, list)]:
+        assert f"\n\n{section}\n" in shown
 
     erased = cli.json("person", "erase", user, "--by", "ops-1", "--reason", "asked by letter")
     assert (user, True) == (erased["user"], erased["erased_fields"] > 0)
@@ -539,6 +571,13 @@ def test_doctor_finds_nothing_in_a_fresh_home(cli: Cli) -> None:
     assert "nothing is wrong\n" == cli("doctor").out
 
 
+def lose_a_row(home: Path) -> None:
+    """Take a row out of a read model, behind the history's back."""
+    with closing(sqlite3.connect(home / "siutindei.db")) as connection:
+        connection.execute("DELETE FROM pending")
+        connection.commit()
+
+
 @pytest.mark.parametrize(
     ("breaks", "says", "mend"),
     [
@@ -548,8 +587,9 @@ def test_doctor_finds_nothing_in_a_fresh_home(cli: Cli) -> None:
         (lambda home: (home / "directory.json").write_text("[]"), "catalogue", "backup"),
         (lambda home: (home / "mail").write_text("x"), "mail cannot be written", "mode"),
         (lambda home: (home / "siutindei.db").write_bytes(b"x" * 9999), "damaged", "backup"),
+        (lose_a_row, "read models", "report it"),
     ],
-    ids=["no key", "open key", "bad key", "bad catalogue", "no maildir", "no database"],
+    ids=["no key", "open key", "bad key", "bad catalogue", "no maildir", "bad file", "bad row"],
 )
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(
     cli: Cli, breaks: Callable[[Path], object], says: str, mend: str

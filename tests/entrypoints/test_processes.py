@@ -218,6 +218,14 @@ def test_a_terminal_gets_logs_for_people(lived: Cli) -> None:
     assert plain.endswith("12 sent\n")
 
 
+def test_a_terminal_shows_how_far_a_replay_is(lived: Cli) -> None:
+    """On a terminal a replay shows its progress, and takes it away at the end."""
+    shown = in_terminal(lived.home, "history", "replay")
+
+    assert "24/24" in shown
+    assert shown.rstrip().endswith("grants")
+
+
 LOADED = """
 import sys
 from siutindei.entrypoints.cli import main

@@ -200,6 +200,23 @@ def test_an_unforeseen_error_says_where_it_was_and_nothing_else(tmp_path: Path) 
     )
 
 
+def test_an_interrupted_command_ends_without_a_traceback(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a command ends with exit code 130, in one line and one document."""
+
+    class Slow:
+        """A directory during whose work somebody presses Ctrl-C."""
+
+        def organization(self, id: str) -> None:
+            raise KeyboardInterrupt
+
+    cli = Watched(tmp_path, directory=Slow())
+    words = ("ticket", "submit", "feedback", "--user", "u-1", "--email", ADDRESS)
+    out = cli.watch(*words, "--organization-id", ORGANIZATION, "--stars", "3", code=130)
+
+    assert out == '{"error":"interrupted"}\n'
+    assert cli.events() == []
+
+
 def files(home: Path) -> Iterator[Path]:
     """Give every file of a home but the mails, whose purpose is to be read."""
     for path in home.rglob("*"):

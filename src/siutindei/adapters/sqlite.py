@@ -271,8 +271,9 @@ def _make(path: Path, lock_seconds: float) -> None:
         os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = connect(str(draft))
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            # In this order: all of it stands in the file itself, and nothing in a log beside it.
             create_schema(connection)
+            connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
         draft.replace(path)

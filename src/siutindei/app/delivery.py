@@ -107,12 +107,21 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class _Call:
-    """A call to the mail port that is to be made: to send a mail, or to look one up without any."""
+    """A call to the mail port that is to be made.
+
+    Attributes:
+        outcome: what is known of it before.
+        newest: the newest event of the notification.
+        mail: what is to be sent; None when an earlier call is to be looked up.
+        deadline: until when it has to end.
+        was_forgotten: whether the port was told to forget the mail: it cannot know it any more.
+    """
 
     outcome: Outcome
     newest: Recorded
     mail: mails.Mail | None
     deadline: datetime
+    was_forgotten: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -245,8 +254,13 @@ class Delivery:
         if step in {"nothing", "wait"}:
             return outcome
         if step == "look_up":
-            attempt = attrs.evolve(outcome, attempt=state.calls)
-            return _Call(outcome=attempt, newest=events[-1], mail=None, deadline=at)
+            return _Call(
+                outcome=attrs.evolve(outcome, attempt=state.calls),
+                newest=events[-1],
+                mail=None,
+                deadline=at,
+                was_forgotten=self._compose(tx, requested) == "erased",
+            )
         composed = self._compose(tx, requested) if step == "send" else "expired"
         deadline = at + self.mail.time_out + GRACE
         decided: tuple[notification.Event, ...]
@@ -346,7 +360,7 @@ class Delivery:
                     how="lookup",
                     at=at,
                 )
-            if found.answer == "not_accepted":
+            if found.answer == "not_accepted" and not call.was_forgotten:
                 return notification.fail(
                     state,
                     attempt=attempt,

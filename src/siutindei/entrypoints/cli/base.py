@@ -88,7 +88,7 @@ class Installation:
         request = self.services.ids.uuid()
         command_id = request
         if self.command_id is not None:
-            command_id = fields.required_line("command-id", self.command_id, most=128)
+            command_id = fields.required_line("command_id", self.command_id, most=128)
         return Context(
             command_id=command_id,
             actor=f"operator:{operator()}",
@@ -186,8 +186,7 @@ class Program(Group):
         except click.ClickException as error:
             code = _end_usage(error, json=json)
         except click.Abort:
-            click.echo("siutindei: interrupted", err=True)
-            code = INTERRUPTED
+            code = _say("interrupted", INTERRUPTED, json=json)
         except OSError as error:
             # Help could not be printed: everything else ends in `invoke`.
             drop_output()

@@ -35,19 +35,17 @@ def export(installation: Installation, user: str) -> None:
     if installation.json:
         print_json(data)
         return
-    print_fields(
-        (name, value) for name, value in data.items() if name not in {"tickets", "mails", "history"}
-    )
-    for name in ("tickets", "mails", "history"):
-        rows = data[name]
+    sections = {name: value for name, value in data.items() if isinstance(value, list)}
+    print_fields((name, value) for name, value in data.items() if name not in sections)
+    for name, rows in sections.items():
         echo(f"\n{name}")
-        columns = list(rows[0]) if rows else []
         if name == "tickets":
+            # They have many fields, some of them long.
             for row in rows:
                 print_fields(row.items())
                 echo()
         else:
-            print_table(columns, (row.values() for row in rows), empty="none")
+            print_table(list(rows[0]) if rows else [], (row.values() for row in rows), empty="none")
 
 
 @person.command(
