@@ -200,8 +200,12 @@ class Services:
         # All keys are made before the first event: a key that is missing later is a loss.
         # (Which code key it was is not remembered: old ones may go, their codes have expired.)
         _ = self.code_keys
-        store.check_ring("vault key", self.vault_keys)
-        store.check_ring("index key", self.index_key)
+        try:
+            store.check_ring("vault key", self.vault_keys)
+            store.check_ring("index key", self.index_key)
+        except BaseException:
+            store.close()
+            raise
         return store
 
     # --- keys -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import attrs
 from email_validator import EmailNotValidError, validate_email
 
 from siutindei.adapters.keys import KeyRing
+from siutindei.domain import mail
 from siutindei.domain.errors import Invalid
 
 _MOST: Final = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
@@ -40,10 +41,8 @@ class HashedAddressBook:
             )
         except EmailNotValidError as error:
             raise Invalid(field, _without_address(str(error))) from None
-        address = checked.ascii_email
-        if address is None or not address.isascii():
-            raise Invalid(field, "has characters before the @ that cannot be mailed to")
-        return address
+        # The rule of the domain has the last word: what it would not mail to is not taken.
+        return mail.address(field, checked.ascii_email or "")
 
     def fingerprint(self, address: str) -> str:
         """Give the first 128 bits of HMAC-SHA256 (RFC 2104) of the address in lower case."""

@@ -236,6 +236,7 @@ class Transaction(Vault, Protocol):
 
         Raises:
             Conflict: the stream is longer than `version`.
+            ValueError: it is shorter: there would be a hole.
         """
 
     def keys_of(self, owner: str) -> Mapping[str, str]:
@@ -281,7 +282,11 @@ class EventStore(Vault, Protocol):
         """Give the position of the newest event, 0 when there is none."""
 
     def scrub(self) -> None:
-        """Make sure that what was destroyed is in no file of the store any more."""
+        """Make sure that what was destroyed is in no file of the store any more.
+
+        Raises:
+            Unavailable: others kept a file open, or there is no room: destroyed, but not yet gone.
+        """
 
 
 # --- read models ---------------------------------------------------------------------------------
@@ -495,7 +500,8 @@ class ErasureList(Protocol):
         """Write one down for good.
 
         Raises:
-            Unavailable: it could not be written.
+            Unavailable: it could not be written, now.
+            Unusable: its folder cannot be written.
         """
 
     def users(self) -> Sequence[str]:
