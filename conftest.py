@@ -19,11 +19,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pytest
+from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 if TYPE_CHECKING:
     from sybil import Example
+
+# A busy machine is no fault of an example. On the build server the examples never change.
+settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("house")
 
 SECONDS: Final = 120
 STATUS: Final = "echo $?"

@@ -508,6 +508,17 @@ def test_an_outcome_survives_a_lost_race(world: World) -> None:
     assert ["requested", "attempt_started", "accepted"] == states(world, id)
 
 
+def test_what_others_always_come_first_at_is_left_to_them(world: World) -> None:
+    """A worker that loses every race for a mail goes on with the next one."""
+    world.submit()
+    world.clock.advance(seconds=1)
+    world.submit(user="user-2", email=BOB)
+    world.store.then_fails(*[Conflict("first")] * 5)
+
+    assert ["sent"] == world.drain()
+    assert ["sent"] == world.drain()
+
+
 def test_an_attempt_that_cannot_be_announced_is_not_made(world: World) -> None:
     """No call is made that the ledger does not know of."""
     world.submit()

@@ -26,6 +26,7 @@ from siutindei.app.ports import (
     AccountHalted,
     Clock,
     Codes,
+    Conflict,
     Context,
     EventStore,
     Found,
@@ -178,6 +179,8 @@ class Delivery:
                     outcome = self.work_on(entry)
                 except Unavailable:
                     raise
+                except Conflict:
+                    outcome = Outcome(work=entry.work, id=entry.id)
                 except Exception as problem:  # noqa: BLE001  # raised below, after the others
                     problems.append(problem)
                     skipped.add((entry.work, entry.id))
