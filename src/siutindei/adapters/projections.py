@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from eventsourcing.persistence import Cursor
 
 from siutindei.adapters.codec import decode_document, encode_document
+from siutindei.adapters.sql import Cursor
 from siutindei.app.ports import CodeRow, Due, Page, PersonRow
 from siutindei.app.times import from_micros, micros
 from siutindei.domain import challenge, grant, notification, person, ticket
@@ -39,7 +39,7 @@ TABLES: Final = (
     "CREATE INDEX tickets_by_status ON tickets (status, ticket_type)",
     "CREATE TABLE pending (submitter TEXT NOT NULL, ticket_type TEXT NOT NULL,"
     " reference TEXT NOT NULL UNIQUE, PRIMARY KEY (submitter, ticket_type))",
-    "CREATE TABLE people (user TEXT PRIMARY KEY, fingerprint TEXT NOT NULL,"
+    "CREATE TABLE people (person TEXT PRIMARY KEY, fingerprint TEXT NOT NULL,"
     " erased INTEGER NOT NULL, position INTEGER NOT NULL)",
     "CREATE INDEX people_by_fingerprint ON people (fingerprint)",
     "CREATE TABLE codes (challenge TEXT PRIMARY KEY, client TEXT NOT NULL,"
@@ -47,10 +47,10 @@ TABLES: Final = (
     "CREATE INDEX codes_by_time ON codes (issued_at)",
     "CREATE INDEX codes_by_fingerprint ON codes (fingerprint, issued_at)",
     "CREATE TABLE notifications (id TEXT PRIMARY KEY, kind TEXT NOT NULL, status TEXT NOT NULL,"
-    " ticket TEXT, user TEXT, due_at INTEGER, position INTEGER NOT NULL, document BLOB NOT NULL)",
+    " ticket TEXT, person TEXT, due_at INTEGER, position INTEGER NOT NULL, document BLOB NOT NULL)",
     "CREATE INDEX notifications_by_due ON notifications (due_at) WHERE due_at IS NOT NULL",
     "CREATE INDEX notifications_by_ticket ON notifications (ticket)",
-    "CREATE INDEX notifications_by_user ON notifications (user)",
+    "CREATE INDEX notifications_by_person ON notifications (person)",
     "CREATE INDEX notifications_by_status ON notifications (status)",
     "CREATE TABLE grants (id TEXT PRIMARY KEY, status TEXT NOT NULL, ticket TEXT NOT NULL,"
     " due_at INTEGER, position INTEGER NOT NULL, document BLOB NOT NULL)",
@@ -63,7 +63,7 @@ TABLES: Final = (
 NAMES: Final = {
     "tickets": "reference",
     "pending": "reference",
-    "people": "user",
+    "people": "person",
     "codes": "challenge",
     "notifications": "id",
     "grants": "id",
@@ -117,14 +117,14 @@ def _project_person(cursor: Cursor, recorded: Recorded) -> None:
     event: Any = recorded.event
     if isinstance(event, person.Erased):
         cursor.execute(
-            "INSERT INTO people (user, fingerprint, erased, position) VALUES (?, '', 1, ?)"
-            " ON CONFLICT (user) DO UPDATE SET erased = 1",
+            "INSERT INTO people (person, fingerprint, erased, position) VALUES (?, '', 1, ?)"
+            " ON CONFLICT (person) DO UPDATE SET erased = 1",
             (event.user, recorded.position),
         )
         return
     cursor.execute(
-        "INSERT INTO people (user, fingerprint, erased, position) VALUES (?, ?, 0, ?)"
-        " ON CONFLICT (user) DO UPDATE SET fingerprint = excluded.fingerprint",
+        "INSERT INTO people (person, fingerprint, erased, position) VALUES (?, ?, 0, ?)"
+        " ON CONFLICT (person) DO UPDATE SET fingerprint = excluded.fingerprint",
         (event.user, event.fingerprint, recorded.position),
     )
 
@@ -155,7 +155,7 @@ def _project_notification(cursor: Cursor, recorded: Recorded) -> None:
     due_at = None if state.due_at is None else micros(state.due_at)
     if isinstance(event, notification.Requested):
         cursor.execute(
-            "INSERT INTO notifications (id, kind, status, ticket, user, due_at, position, document)"
+            "INSERT INTO notifications (id, kind, status, ticket, person, due_at, position, document)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 id,
@@ -290,7 +290,7 @@ class SqlViews:
 
     def find_person(self, user: str) -> PersonRow | None:
         """Find a person by id."""
-        return _person(self._row("SELECT * FROM people WHERE user = ?", (user,)))
+        return _person(self._row("SELECT * FROM people WHERE person = ?", (user,)))
 
     def person_by_address(self, fingerprint: str) -> PersonRow | None:
         """Find the person who has an address now; an erased one is not found."""
@@ -318,12 +318,14 @@ class SqlViews:
             (fingerprint, micros(since)),
         )
         others = self._row(
-            "SELECT coalesce(sum(client = ?), 0) AS client,"
+            "SELECT coalesce(sum(CASE WHEN client = ? THEN 1 ELSE 0 END), 0) AS client,"
             " coalesce(sum(1 - proved), 0) AS unproved FROM codes WHERE issued_at > ?",
             (client, micros(since)),
         )
         return challenge.Counts(
-            address=address["n"], unproved=others["unproved"], client=others["client"]
+            address=int(address["n"]),
+            unproved=int(others["unproved"]),
+            client=int(others["client"]),
         )
 
     def find_notification(self, id: str) -> notification.Notification | None:
@@ -340,7 +342,7 @@ class SqlViews:
         user: str | None = None,
     ) -> Sequence[notification.Notification]:
         """List notifications, oldest first."""
-        where, values = _where(status=status, kind=kind, ticket=ticket, user=user)
+        where, values = _where(status=status, kind=kind, ticket=ticket, person=user)
         rows = self._rows(
             f"SELECT document FROM notifications {_clause(where)} ORDER BY position",
             values,
@@ -396,7 +398,7 @@ def rows(cursor: Cursor, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
 def _person(row: Any) -> PersonRow | None:
     if row is None:
         return None
-    return PersonRow(user=row["user"], fingerprint=row["fingerprint"], erased=bool(row["erased"]))
+    return PersonRow(user=row["person"], fingerprint=row["fingerprint"], erased=bool(row["erased"]))
 
 
 def _where(**columns: object) -> tuple[list[str], list[Any]]:

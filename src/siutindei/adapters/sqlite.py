@@ -8,20 +8,16 @@ ones, and positions must not move), secure deletion, and read models in the same
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import attrs
 from eventsourcing.persistence import (
     ConnectionUnavailableError,
     IntegrityError,
-    Notification,
     PersistenceError,
 )
 from eventsourcing.sqlite import (
@@ -33,34 +29,29 @@ from eventsourcing.sqlite import (
     SQLiteTransaction,
 )
 
-from siutindei.adapters import codec, projections, vault
-from siutindei.adapters.codec import EventMapper
+from siutindei.adapters import projections, vault
 from siutindei.adapters.files import refusal, sync_folder
 from siutindei.adapters.locks import locked
-from siutindei.adapters.projections import SqlViews
-from siutindei.adapters.vault import CursorVault
-from siutindei.app.ports import CommandRepeated, Conflict, Recorded, Unavailable, Unusable
-from siutindei.domain.catalogue import NAMES
+from siutindei.adapters.store import SqlStore
+from siutindei.app.ports import Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator
     from types import TracebackType
 
+    from eventsourcing.persistence import StoredEvent
+
     from siutindei.adapters.keys import KeyRing
-    from siutindei.app.ports import Clock, Context, Views
-    from siutindei.domain.catalogue import Event
-    from siutindei.domain.personal import Personal
+    from siutindei.adapters.sql import Cursor
+    from siutindei.app.ports import Clock
 
 MEMORY: Final = ":memory:"
 APPLICATION_ID: Final = 0x5354_4431  # "STD1" in the file's header tells our databases from others
 SCHEMA_VERSION: Final = 1
 LOCK_SECONDS: Final = 30
-_PAGE: Final = 500
 _SCRUB_SECONDS: Final = 10.0
 _MANY: Final = 1_000_000
-_BIGGEST: Final = 2**63 - 1
 # https://sqlite.org/fileformat.html#the_database_header
 _HEADER_BYTES: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
@@ -333,114 +324,10 @@ def _translate(database: str, error: Exception) -> Exception:
 # --- the store -----------------------------------------------------------------------------------
 
 
-class _Change:
-    """A transaction: see `ports.Transaction`."""
-
-    def __init__(self, store: SqliteStore, cursor: SQLiteCursor, context: Context) -> None:
-        self._store = store
-        self._cursor = cursor
-        self._context = context
-        self._vault = CursorVault(cursor, store.master)
-        self._at = store.clock.now()
-        self._event_ids: list[str] = []
-        self._views = SqlViews(self._reading)
-
-    @contextmanager
-    def _reading(self) -> Iterator[SQLiteCursor]:
-        yield self._cursor
-
-    @property
-    def views(self) -> Views:
-        """The read models, as this transaction sees them."""
-        return self._views
-
-    def load(
-        self, stream: str, *, newest: int | None = None, until: int | None = None
-    ) -> Sequence[Recorded]:
-        """Read a stream in order."""
-        return self._store.select(self._cursor, stream, newest=newest, until=until)
-
-    def append(
-        self,
-        stream: str,
-        version: int,
-        events: Sequence[Event],
-        *,
-        cause: Recorded | None = None,
-    ) -> tuple[Recorded, ...]:
-        """Append events behind `version`."""
-        context = self._context
-        if cause is not None:
-            context = attrs.evolve(
-                context, causation_id=cause.id, correlation_id=cause.context.correlation_id
-            )
-        if events and version:
-            self._require(stream, version)
-        appended = []
-        for number, event in enumerate(events, start=version + 1):
-            sealed = Recorded(
-                stream=stream,
-                version=number,
-                position=0,
-                name=NAMES[type(event)],
-                recorded_at=self._at,
-                context=context,
-                event=codec.seal(event, stream, number, self._vault.seal),
-            )
-            stored = self._store.mapper.to_stored_event(sealed)
-            position = self._store.recorder.insert(self._cursor, stored)
-            sealed = attrs.evolve(sealed, position=position)
-            projections.project(self._cursor, sealed)
-            # The caller goes on with what it knows: the clear event.
-            appended.append(attrs.evolve(sealed, event=event))
-            self._event_ids.append(sealed.id)
-        return tuple(appended)
-
-    def _require(self, stream: str, version: int) -> None:
-        self._cursor.execute(
-            "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?",
-            (stream, version),
-        )
-        if self._cursor.fetchone() is None:
-            msg = f"there is no {stream}/{version} to append behind"
-            raise ValueError(msg)
-
-    def open(self, personal: Personal) -> Personal:
-        """Open what is personal, with the keys that this transaction sees."""
-        return self._vault.open(personal)
-
-    def open_all(self, value: Any) -> Any:
-        """Open everything personal in an attrs object."""
-        return self._vault.open_all(value)
-
-    def keys_of(self, owner: str) -> Mapping[str, str]:
-        """Give the streams that an owner has a key for, by the key's id."""
-        return self._vault.keys_of(owner)
-
-    def destroy_keys(self, owner: str) -> None:
-        """Destroy every key of an owner for good."""
-        self._vault.destroy(owner)
-
-    def begin(self) -> None:
-        """Refuse a command that was carried out before."""
-        self._cursor.execute(
-            "SELECT event_ids FROM commands WHERE command_id = ?", (self._context.command_id,)
-        )
-        row = self._cursor.fetchone()
-        if row is not None:
-            raise CommandRepeated(json.loads(row["event_ids"]))
-
-    def finish(self) -> None:
-        """Remember the command, when it changed anything."""
-        if self._event_ids:
-            self._cursor.execute(
-                "INSERT INTO commands (command_id, event_ids) VALUES (?, ?)",
-                (self._context.command_id, json.dumps(self._event_ids)),
-            )
-
-
-class SqliteStore:
+class SqliteStore(SqlStore):
     """See `ports.EventStore` and `ports.Vault`."""
+
+    position = "rowid"
 
     def __init__(
         self,
@@ -458,171 +345,33 @@ class SqliteStore:
             clock: the time.
             lock_seconds: how long to wait while others write.
         """
-        self.database = database
-        self.master = master
-        self.clock = clock
-        self.mapper = EventMapper()
+        super().__init__(database, master=master, clock=clock)
         self._lock_seconds = lock_seconds
         self._datastore = Datastore(database, lock_seconds=lock_seconds)
-        self.recorder = Recorder(self._datastore)
-        self._views = SqlViews(self._reading)
+        self._recorder = Recorder(self._datastore)
         if database == MEMORY:
             with self._datastore.get_connection(commit=True) as connection:
                 create_schema(cast("_Connection", connection).opened)
 
-    def close(self) -> None:
-        """Close every connection."""
-        self._datastore.close()
-
     @contextmanager
-    def _reading(self) -> Iterator[SQLiteCursor]:
+    def reading(self) -> Iterator[Cursor]:
+        """Begin a transaction that changes nothing."""
         with translated(self.database), self._datastore.transaction(commit=False) as cursor:
             yield cursor
 
     @contextmanager
-    def transaction(self, context: Context) -> Iterator[_Change]:
-        """Begin a change."""
+    def writing(self) -> Iterator[Cursor]:
+        """Begin a transaction that holds the write lock."""
         with translated(self.database), self._datastore.transaction(commit=True) as cursor:
-            change = _Change(self, cursor, context)
-            change.begin()
-            yield change
-            change.finish()
+            yield cursor
 
-    @property
-    def views(self) -> Views:
-        """The read models."""
-        return self._views
+    def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
+        """Insert one event, and give its position."""
+        return self._recorder.insert(cast("SQLiteCursor", cursor), stored)
 
-    def load(
-        self, stream: str, *, newest: int | None = None, until: int | None = None
-    ) -> Sequence[Recorded]:
-        """Read a stream in order."""
-        with self._reading() as cursor:
-            return self.select(cursor, stream, newest=newest, until=until)
-
-    def select(
-        self, cursor: SQLiteCursor, stream: str, *, newest: int | None, until: int | None
-    ) -> Sequence[Recorded]:
-        """Read a stream in order with a cursor."""
-        where = "originator_id = ?"
-        values: list[object] = [stream]
-        if until is not None:
-            where, values = f"{where} AND originator_version <= ?", [*values, _bounded(until)]
-        order = "ASC"
-        if newest is not None:
-            order, values = "DESC LIMIT ?", [*values, _bounded(newest)]
-        cursor.execute(
-            f"SELECT * FROM stored_events WHERE {where} ORDER BY originator_version {order}",
-            values,
-        )
-        rows = cursor.fetchall()
-        return [self._recorded(row) for row in (rows if newest is None else reversed(rows))]
-
-    def _recorded(self, row: Any) -> Recorded:
-        recorded: Recorded = self.mapper.to_domain_event(
-            Notification(
-                id=row["rowid"],
-                originator_id=row["originator_id"],
-                originator_version=row["originator_version"],
-                topic=row["topic"],
-                state=row["state"],
-            )
-        )
-        return recorded
-
-    def read(
-        self,
-        *,
-        after: int = 0,
-        until: int | datetime | None = None,
-        names: Sequence[str] = (),
-        stream: str | None = None,
-    ) -> Iterator[Recorded]:
-        """Read the log in order of position."""
-        where = ["rowid > ?"]
-        values: list[Any] = []
-        if isinstance(until, int):
-            where.append("rowid <= ?")
-            values.append(_bounded(until))
-        if names:
-            where.append(f"topic IN ({', '.join('?' * len(names))})")
-            values.extend(names)
-        if stream is not None:
-            where.append("originator_id = ?")
-            values.append(stream)
-        statement = (
-            f"SELECT * FROM stored_events WHERE {' AND '.join(where)} ORDER BY rowid LIMIT ?"
-        )
-        after = _bounded(after)
-        while True:
-            with self._reading() as cursor:
-                cursor.execute(statement, (after, *values, _PAGE))
-                rows = cursor.fetchall()
-            for row in rows:
-                recorded = self._recorded(row)
-                # A clock can jump back: an event that is too late says nothing about the next.
-                if until is None or isinstance(until, int) or recorded.recorded_at <= until:
-                    yield recorded
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1]["rowid"]
-
-    def last_position(self) -> int:
-        """Give the position of the newest event, 0 when there is none."""
-        with self._reading() as cursor:
-            cursor.execute("SELECT coalesce(max(rowid), 0) AS n FROM stored_events")
-            return int(cursor.fetchone()["n"])
-
-    def open(self, personal: Personal) -> Personal:
-        """Open what is personal."""
-        if not personal.is_sealed:
-            return personal
-        with self._reading() as cursor:
-            return CursorVault(cursor, self.master).open(personal)
-
-    def open_all(self, value: Any) -> Any:
-        """Open everything personal in an attrs object."""
-        with self._reading() as cursor:
-            return CursorVault(cursor, self.master).open_all(value)
-
-    def check_ring(self, name: str, ring: KeyRing) -> None:
-        """Remember which key the database was made with, or refuse a ring that lacks it.
-
-        Raises:
-            Unusable: the key is another one.
-        """
-        with self._reading() as cursor:
-            if _passes(cursor, name, ring):
-                return
-        with translated(self.database), self._datastore.transaction(commit=True) as cursor:
-            if _passes(cursor, name, ring):
-                return
-            cursor.execute("SELECT 1 FROM stored_events LIMIT 1")
-            if cursor.fetchone() is not None:
-                msg = (
-                    f"the {name} is not the one that this database was made with; put that one back"
-                )
-                raise Unusable(msg)
-            # Nothing is lost with a key that nothing was ever written with.
-            cursor.execute(
-                "INSERT INTO key_checks (name, value) VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, ring.check),
-            )
-
-    def project_all(self, events: Iterable[Recorded]) -> None:
-        """Bring the read models up to events of another store: this one holds a replay."""
-        with translated(self.database), self._datastore.transaction(commit=True) as cursor:
-            for recorded in events:
-                projections.project(cursor, recorded)
-
-    def digest(self, names: Sequence[str]) -> str:
-        """Give the SHA-256 of every row of the read models named, in a fixed order."""
-        digest = sha256()
-        with self._reading() as cursor:
-            for row in projections.rows(cursor, names):
-                digest.update(repr(row).encode())
-        return digest.hexdigest()
+    def close(self) -> None:
+        """Close every connection."""
+        self._datastore.close()
 
     def scrub(self) -> None:
         """Rewrite the file without what was deleted, and empty the write-ahead log.
@@ -670,14 +419,3 @@ def _insist(connection: sqlite3.Connection, statement: str, until: float) -> Non
             )
             raise Unavailable(msg)
         time.sleep(0.05)
-
-
-def _passes(cursor: SQLiteCursor, name: str, ring: KeyRing) -> bool:
-    cursor.execute("SELECT value FROM key_checks WHERE name = ?", (name,))
-    row = cursor.fetchone()
-    return row is not None and ring.passes(row["value"])
-
-
-def _bounded(number: int) -> int:
-    """Keep a number within what SQLite counts with: no position and no version is beyond it."""
-    return max(-_BIGGEST, min(number, _BIGGEST))

@@ -18,9 +18,8 @@ from siutindei.app.ports import Unusable
 from siutindei.domain.personal import ERASED, Personal
 
 if TYPE_CHECKING:
-    from eventsourcing.persistence import Cursor
-
     from siutindei.adapters.keys import KeyRing
+    from siutindei.adapters.sql import Cursor
 
 T = TypeVar("T")
 
