@@ -41,6 +41,7 @@ from siutindei.app.ports import (
     PortError,
     Recorded,
     Unavailable,
+    Unreadable,
     Unusable,
     Work,
 )
@@ -293,6 +294,9 @@ class Delivery:
         """Write the mail from the history, as it was when it was asked for, or say why not."""
         try:
             write = self._material(tx, requested)
+        except Unreadable:
+            # A worker of another version can: it stays due.
+            raise
         except (Unusable, DomainError, ValueError) as problem:
             return problem
         if write is None:
