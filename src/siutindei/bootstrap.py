@@ -104,9 +104,7 @@ class Services:
         """Dead letters."""
         from siutindei.app.dead_letters import DeadLetters
 
-        return DeadLetters(
-            store=self.store, clock=self.clock, ids=self.ids, addresses=self.addresses
-        )
+        return DeadLetters(store=self.store, clock=self.clock, addresses=self.addresses)
 
     @cached_property
     def people(self) -> People:

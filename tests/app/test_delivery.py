@@ -123,7 +123,7 @@ def test_a_mail_is_announced_sent_and_recorded(world: World) -> None:
     _, started, accepted = (entry.event for entry in world.store.load(notification.stream(id)))
     assert isinstance(started, notification.AttemptStarted)
     assert isinstance(accepted, notification.Accepted)
-    assert started.deadline == world.clock.now() + world.mail.time_out + GRACE
+    assert started.deadline == world.clock.now() + world.mail.time_out + timedelta(seconds=1)
     assert (1, f"memory-{id}", "call") == (accepted.attempt, accepted.message_id, accepted.how)
 
 
@@ -302,6 +302,19 @@ def test_a_mail_with_feedback_waits_for_it(tmp_path: Path) -> None:
     assert [["unknown"], ["deferred"], [], ["deferred"]] == steps(world, 0, 900, 899, 1)
     assert "unknown" == world.notices(id).status
     assert [] == world.mail.sent
+
+
+def test_no_settle_time_is_no_loop(tmp_path: Path) -> None:
+    """Without a settle time a drain that waits for feedback ends all the same."""
+    mail = MemoryMail(can_tell=False, has_feedback=True)
+    world = make_world(tmp_path, mail=mail)
+    delivery = attrs.evolve(world.services.delivery, settle=timedelta(0))
+    world.mail.then_raises(LOST)
+    world.submit()
+    seen: list[str] = []
+    delivery.drain(report=lambda outcome: seen.append(outcome.result))
+
+    assert ["unknown", "deferred"] == seen
 
 
 def test_three_unknown_outcomes_are_a_dead_letter(tmp_path: Path) -> None:
@@ -912,6 +925,15 @@ def test_a_grant_for_an_erased_person_is_withheld(world: World) -> None:
     assert [] == world.catalogue().get("managers", [])
 
 
+def test_an_erased_administrator_becomes_no_manager(world: World) -> None:
+    """An organization is not made for an administrator who was erased meanwhile."""
+    world.approve(world.submit("organization_suggestion"), create_organization=True)
+    world.services.people.erase(context(), "admin-7", by="op", reason="asked")
+
+    assert ["sent", "sent", "withheld"] == sorted(world.drain())
+    assert [CLUB] == list(world.catalogue()["organizations"])
+
+
 def test_a_grant_without_its_ticket_is_withheld(world: World) -> None:
     """A grant whose ticket does not exist changes nothing."""
     requested = grant.Requested(
@@ -978,6 +1000,19 @@ def test_delivering_now_waits_for_a_mail_that_is_soon_due(world: World) -> None:
     assert ("failed", 1) == (soon.result, calls)
     assert late is not None
     assert "nothing_to_do" == late.result
+
+
+def test_delivering_now_does_not_wait_after_its_last_try(world: World) -> None:
+    """When all tries are used up, whoever waits is told at once."""
+    id = world.notice_id(world.submit())
+    for _ in range(3):
+        world.mail.then_raises(DOWN)
+    before = world.clock.now()
+    outcome = world.services.delivery.deliver_now(context(), id, tries=2, within=timedelta(hours=1))
+
+    assert outcome is not None
+    assert ("failed", 2) == (outcome.result, outcome.attempt)
+    assert timedelta(seconds=38) > world.clock.now() - before
 
 
 def test_delivering_now_gives_nothing_when_it_was_never_possible(world: World) -> None:

@@ -504,6 +504,17 @@ def test_a_mail_that_is_being_sent_is_waited_for(tmp_path: Path) -> None:
     world.store.close()
 
 
+def test_a_call_that_has_ended_is_not_waited_for(world: World) -> None:
+    """An erasure right after a mail was sent does not wait for the deadline that it had."""
+    world.submit()
+    world.drain()
+    before = world.clock.now()
+    erase(world, "user-1")
+
+    assert before == world.clock.now()
+    assert [] == world.mail.sent
+
+
 def test_a_call_that_died_holds_up_no_erasure(world: World) -> None:
     """A call whose deadline is over is not waited for."""
     world.submit()

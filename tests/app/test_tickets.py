@@ -475,6 +475,26 @@ def test_a_repeated_assignment_names_its_organization(world: World) -> None:
     assert CLUB == gone.organization.id
 
 
+def test_a_repeated_decision_names_the_organization_of_the_first(world: World) -> None:
+    """Whatever the repeat asks for, the organization is the one that was decided at first."""
+    reference = world.submit()
+    first = world.approve(reference, command="yes", create_organization=True)
+
+    assert first == world.approve(reference, command="yes", organization_id=CLUB)
+
+
+def test_a_decision_speaks_the_submitters_language(world: World) -> None:
+    """The mail is in the language that was signed up with, unless the ticket named another."""
+    user = world.person(locale="zh-HK")
+    world.decline(world.submit("access_request", user=user))
+    world.decline(world.submit("organization_suggestion", user=user, locale="en"))
+    world.drain()
+    chinese, english = (mail for mail in world.mail.sent if mail.kind == "ticket_decided")
+
+    assert not chinese.subject.isascii()
+    assert english.subject.isascii()
+
+
 def test_what_does_not_exist_is_not_decided(world: World) -> None:
     """A decision names a ticket that exists."""
     with pytest.raises(NotFound):
@@ -610,6 +630,17 @@ def test_a_suggestion_makes_an_organization_when_the_approval_says_so(world: Wor
     made = world.catalogue()["organizations"][decided.organization.id]
     assert {"name": "Harbour Chess", "managers": ["admin-7"]} == made
     assert [] == world.catalogue()["managers"]
+
+
+def test_no_address_becomes_the_manager_of_an_organization(world: World) -> None:
+    """Who makes an organization of a suggestion manages it, and so has to be named by an id."""
+    reference = world.submit("organization_suggestion")
+
+    with pytest.raises(Invalid) as refused:
+        world.approve(reference, by="lee@example.com", create_organization=True)
+
+    assert "by" == refused.value.field
+    assert "approved" == world.approve(reference, by="lee@example.com").ticket.status
 
 
 def test_a_suggestion_may_be_approved_without_an_organization(world: World) -> None:

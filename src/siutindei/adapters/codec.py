@@ -14,7 +14,7 @@ import attrs
 import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent, Transcoder
 
-from siutindei.app.ports import Context, Recorded, Unusable
+from siutindei.app.ports import Context, Recorded, Unreadable
 from siutindei.domain import catalogue
 from siutindei.domain.personal import Personal
 
@@ -29,7 +29,7 @@ _ERASED: Final = "erased"
 _NEWER: Final = "install the version that wrote it"
 
 
-class UnreadableEvent(Unusable):
+class UnreadableEvent(Unreadable):
     """A stored event that this version of the program cannot read."""
 
     def __init__(self, stored: StoredEvent, why: str) -> None:

@@ -9,7 +9,7 @@ import attrs
 from siutindei.app.commands import first_answer, transact
 from siutindei.app.folding import grant_of, notification_of, version_of
 from siutindei.app.identity import someone
-from siutindei.app.ports import AddressBook, Clock, CommandRepeated, EventStore, Ids, Work
+from siutindei.app.ports import AddressBook, Clock, CommandRepeated, EventStore, Work
 from siutindei.domain import fields, grant, notification
 from siutindei.domain.errors import NotFound
 from siutindei.domain.personal import of
@@ -57,7 +57,6 @@ class DeadLetters:
 
     store: EventStore
     clock: Clock
-    ids: Ids
     addresses: AddressBook
 
     def all(self) -> list[DeadLetter]:

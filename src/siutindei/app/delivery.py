@@ -41,6 +41,7 @@ from siutindei.app.ports import (
     PortError,
     Recorded,
     Unavailable,
+    Unreadable,
     Unusable,
     Work,
 )
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 GRACE: Final = timedelta(seconds=1)
 #: How long a grant may take before somebody else tries it.
 GRANT_WITHIN: Final = timedelta(seconds=10)
+#: Who waits for feedback looks no sooner than this, however short the settle time is.
+_WAIT_LEAST: Final = timedelta(seconds=1)
 _RECORD_TRIES: Final = 5
 _ERROR_MOST: Final = 300
 
@@ -291,6 +294,9 @@ class Delivery:
         """Write the mail from the history, as it was when it was asked for, or say why not."""
         try:
             write = self._material(tx, requested)
+        except Unreadable:
+            # A worker of another version can: it stays due.
+            raise
         except (Unusable, DomainError, ValueError) as problem:
             return problem
         if write is None:
@@ -353,8 +359,6 @@ class Delivery:
         def decide(
             state: notification.Notification, at: datetime
         ) -> tuple[notification.Event, ...]:
-            if state.calls != attempt or notification.next_step(state, at=at) != "look_up":
-                return ()
             if found.answer == "accepted":
                 return notification.accept(
                     state,
@@ -374,7 +378,10 @@ class Delivery:
             if state.call_open:
                 return self._lost(attempt, "the call ended without an answer")(state, at)
             return notification.settle_unknown(
-                state, can_be_resent=not self.mail.has_feedback, wait=self.settle, at=at
+                state,
+                can_be_resent=not self.mail.has_feedback,
+                wait=max(self.settle, _WAIT_LEAST),
+                at=at,
             )
 
         appended = self._record(context, call.newest, decide)

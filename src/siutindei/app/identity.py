@@ -28,6 +28,11 @@ class Someone:
     id: str
     shown: Personal
 
+    @property
+    def is_user(self) -> bool:
+        """Whether they are named by a user's id, and not by an address."""
+        return self.id == self.shown.clear
+
 
 def user_id(name: str, value: object) -> str:
     """Check the id of a user: one line without blanks and slashes, and no address.

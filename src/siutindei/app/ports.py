@@ -3,6 +3,7 @@
 PortError
 ├── Unavailable        not now, nothing was changed, try again (locked, full, unreachable)
 ├── Unusable           the installation cannot be used as it is (foreign, newer, corrupt, no key)
+│   └── Unreadable         an event that this version cannot read; another version can
 ├── Conflict           somebody else appended to the stream first
 ├── CommandRepeated    this very command was carried out before
 ├── MailError
@@ -47,6 +48,10 @@ class Unavailable(PortError):
 
 class Unusable(PortError):
     """The installation cannot be used as it is; the text says what to do."""
+
+
+class Unreadable(Unusable):
+    """An event that this version of the program cannot read; the one that wrote it can."""
 
 
 class Conflict(PortError):

@@ -9,7 +9,7 @@ import attrs
 from siutindei.app.commands import first_answer, transact
 from siutindei.app.effects import request_grants, request_mail
 from siutindei.app.folding import person_of, ticket_of, version_of
-from siutindei.app.identity import someone, user_id
+from siutindei.app.identity import Someone, someone, user_id
 from siutindei.app.ports import (
     AddressBook,
     Clock,
@@ -249,7 +249,7 @@ class Tickets:
         def decide(state: ticket.Ticket) -> tuple[ticket.Event, ...]:
             if id is not None and assigned is None:
                 raise Invalid("organization_id", f"there is no organization {id}")
-            return ticket.approve(
+            decided = ticket.approve(
                 state,
                 by=reviewer.shown,
                 reviewer=reviewer.id,
@@ -259,6 +259,10 @@ class Tickets:
                 stars=self.stars,
                 at=self.clock.now(),
             )
+            submitted = state.submitted
+            if made and submitted and submitted.ticket_type == "organization_suggestion":
+                _require_user(reviewer)
+            return decided
 
         return self._decide(context, reference_or_id, decide, assigned)
 
@@ -319,6 +323,12 @@ class Tickets:
             first = first_answer(self.store, repeated, ticket.Approved, ticket.Declined)
             after = self.show(_reference(first))
         return Decided(ticket=after, organization=_organization_of(after, assigned))
+
+
+def _require_user(reviewer: Someone) -> None:
+    if not reviewer.is_user:
+        why = "must be a user's id: they become the manager of the organization that is made"
+        raise Invalid("by", why)
 
 
 def _organization_of(state: ticket.Ticket, assigned: Organization | None) -> Organization | None:

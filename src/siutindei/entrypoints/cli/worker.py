@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from siutindei.app.ports import Unavailable
+from siutindei.app.ports import PortError
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import echo, print_json, when
 from siutindei.entrypoints.cli.stopping import stopping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: How often an idle worker asks the ledger, in seconds.
 POLL: Final = 0.1
-#: How long it waits when the database is locked or full, in seconds.
+#: How long it waits when something cannot be worked on now, in seconds.
 PAUSE: Final = 1.0
 
 
@@ -54,7 +54,8 @@ def worker(installation: Installation, once: bool) -> None:
         while not state.asked:
             try:
                 worked = delivery.drain(report=report, stop=lambda: state.asked)
-            except Unavailable as error:
+            except PortError as error:
+                # The store is not there, or one entry cannot be worked on: the others were.
                 if once:
                     raise
                 log.warning("waiting", error=str(error))
