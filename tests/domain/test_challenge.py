@@ -163,6 +163,19 @@ def test_without_a_cool_down_each_start_is_a_new_challenge() -> None:
     )
 
 
+def test_before_the_first_sign_in_nothing_is_open() -> None:
+    """An empty history has no challenge, takes no answer and was charged nothing."""
+    state = given(challenge).state
+
+    assert (None, 0, False, False) == (
+        state.issued,
+        state.attempts_left,
+        state.is_open,
+        state.passed,
+    )
+    assert Counts(address=0, unproved=0, client=0) == Counts()
+
+
 # --- limits --------------------------------------------------------------------------------------
 
 
