@@ -447,7 +447,13 @@ def _live_on(draw: Callable[..., Any], life: _Driver) -> None:
     anything = ["start", "end", "lost", "settle", "redrive", "withhold", "give_up", "discard"]
     match draw(st.sampled_from([*anything, "feedback", *_LIKELY.get(life.state.status, ())])):
         case "start":
-            life.decide(notification.start_attempt, deadline=at + timedelta(seconds=10), at=at)
+            life.decide(
+                notification.start_attempt,
+                deadline=at + timedelta(seconds=10),
+                template_version=1,
+                template_hash="f" * 64,
+                at=at,
+            )
         case "end" if draw(st.booleans()):
             how = draw(st.sampled_from(["call", "lookup", "feedback"]))
             life.decide(

@@ -666,7 +666,7 @@ def test_another_address_has_to_be_proved_anew(world: World) -> None:
     assert [
         "person.signed_up.v1",
         "person.address_proved.v2",
-        "person.signed_up.v1",
+        "person.address_changed.v1",
         "person.address_proved.v2",
     ] == world.names(person.stream(user))
 
@@ -678,7 +678,7 @@ def test_a_code_to_an_address_that_changed_meanwhile_proves_nothing(world: World
     world.start(user, BOB)
 
     assert world.answer(before.challenge).correct
-    assert ["person.signed_up.v1"] * 2 == world.names(person.stream(user))
+    assert ["person.signed_up.v1", "person.address_changed.v1"] == world.names(person.stream(user))
 
 
 def test_an_erased_person_starts_nothing_and_answers_nothing_right(world: World) -> None:

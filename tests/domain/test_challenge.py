@@ -89,7 +89,15 @@ def test_a_sign_in_starts_a_challenge() -> None:
     """The first sign-in starts a challenge that lives five minutes and takes three answers."""
     start(at=START).then(new(START))
 
-    assert (timedelta(seconds=300), 3) == (LIMITS.ttl, LIMITS.attempts)
+    assert (300, 60, 3, 5, 60, 300) == (
+        LIMITS.ttl.total_seconds(),
+        LIMITS.cooldown.total_seconds(),
+        LIMITS.attempts,
+        LIMITS.per_address,
+        LIMITS.unproved,
+        LIMITS.per_client,
+    )
+    assert 6 == challenge.CODE_DIGITS
 
 
 def test_an_unknown_address_gets_a_challenge_too() -> None:
@@ -161,6 +169,19 @@ def test_without_a_cool_down_each_start_is_a_new_challenge() -> None:
     start(ISSUED, at=START, limits=limits).then(
         challenge.Closed(challenge="c1", why="superseded", at=START), new(START)
     )
+
+
+def test_before_the_first_sign_in_nothing_is_open() -> None:
+    """An empty history has no challenge, takes no answer and was charged nothing."""
+    state = given(challenge).state
+
+    assert (None, 0, False, False) == (
+        state.issued,
+        state.attempts_left,
+        state.is_open,
+        state.passed,
+    )
+    assert Counts(address=0, unproved=0, client=0) == Counts()
 
 
 # --- limits --------------------------------------------------------------------------------------
@@ -244,7 +265,13 @@ def test_what_a_limit_refuses_leaves_the_open_challenge_as_it_is() -> None:
     answer(ISSUED, reached("address", at), correct=True, at=at).then(attrs.evolve(PASSED, at=at))
 
 
-@pytest.mark.parametrize("attempts", [0, -1, challenge.ATTEMPTS_MOST + 1])
+@pytest.mark.parametrize("attempts", [1, 10])
+def test_one_answer_and_ten_are_still_a_few(attempts: int) -> None:
+    """Both ends of what may be configured are allowed."""
+    assert attempts == Limits(attempts=attempts).attempts
+
+
+@pytest.mark.parametrize("attempts", [0, -1, 11])
 def test_a_challenge_takes_a_few_answers(attempts: int) -> None:
     """No answer at all is no sign-in, and many would let a code be guessed."""
     with pytest.raises(Invalid) as caught:
@@ -265,6 +292,16 @@ def test_the_newest_events_hold_all_that_matters() -> None:
     newest = history[-challenge.NEWEST :]
 
     assert given(challenge, *history).state == given(challenge, *newest).state
+
+
+def test_a_new_challenge_is_not_passed_by_the_one_before_it() -> None:
+    """A wrong answer to a second challenge is wrong, although the first one passed."""
+    at = START + LIMITS.cooldown
+    history = (ISSUED, PASSED, new(at))
+    answer(*history, correct=False, at=at, name="c2").then(missed(2, "c2", at))
+    state = given(challenge, *history, missed(2, "c2", at)).state
+
+    assert (False, True, 2) == (state.passed, state.is_open, state.attempts_left)
 
 
 # --- answering -----------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from siutindei.domain import fields
 from siutindei.domain.errors import DomainError, Invalid, NotFound, Refused
-from tests.strategies import unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +147,6 @@ def test_a_web_address_may_be_2048_characters_long() -> None:
         fields.url("media_urls", longest + "a")
 
 
-@unhurried
 @given(value=anything | anything.map("https://{}".format) | anything.map("https://a{}b/".format))
 @example(value="http://[")
 @example(value="https://\u2100")
@@ -179,7 +177,6 @@ def test_what_is_neither_true_nor_false_is_no_flag(value: object) -> None:
         fields.flag("create_organization", value)
 
 
-@unhurried
 @given(value=st.none() | anything | st.integers() | st.floats() | st.booleans() | st.binary())
 def test_a_text_is_checked_or_refused(value: object) -> None:
     """Whatever is given, it is refused by name, or it is trimmed, within its limit and storable."""
@@ -195,7 +192,6 @@ def test_a_text_is_checked_or_refused(value: object) -> None:
         assert checked.encode()
 
 
-@unhurried
 @given(value=anything)
 def test_a_line_stays_one_line(value: str) -> None:
     """What passes as one line is not split by anything that splits lines."""
@@ -204,7 +200,6 @@ def test_a_line_stays_one_line(value: str) -> None:
     assert checked is None or len(checked.splitlines()) == 1
 
 
-@unhurried
 @given(value=st.none() | st.integers() | st.floats() | st.booleans() | anything)
 def test_a_number_is_checked_or_refused(value: object) -> None:
     """Whatever is given, it is refused by name or within its limits."""
@@ -249,7 +244,6 @@ def test_printable_text_keeps_its_lines(value: str, expected: str) -> None:
     assert expected == fields.printable(value)
 
 
-@unhurried
 @given(value=anything)
 def test_text_that_was_made_fit_is_fit(value: str) -> None:
     """Making a text fit twice changes nothing, and nothing dangerous is left."""

@@ -152,6 +152,7 @@ def test_an_attempt_that_died_is_made_again_and_counted() -> None:
     start(*history[:2], at=second).then(started(2, second))
     start(*history[:3], at=third).then(started(3, third))
     start(*history, at=at).then(dead(at=at))
+    assert ("dead_lettered", 3, 3, None) == facts(*history, dead(at=at))
     start(*history, at=at - JUST).then_nothing()
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from siutindei.domain import notification
 from siutindei.domain.personal import of
 from tests import strategies
-from tests.strategies import unhurried
 from tests.support import START, Then, given
 
 JUST: Final = timedelta(microseconds=1)
+TEMPLATE_HASH: Final = "0" * 64
 DEADLINE: Final = START + timedelta(seconds=10)
 SETTLE: Final = timedelta(seconds=900)
 CAUSE: Final = "ticket-R00001/2"
@@ -33,7 +33,7 @@ REQUESTED: Final = notification.Requested(
     fingerprint="f",
     template="ticket_decided",
     template_version=1,
-    template_hash="0" * 64,
+    template_hash=TEMPLATE_HASH,
     at=START,
 )
 CODE: Final = attrs.evolve(
@@ -110,7 +110,13 @@ def state_of(*history: Any) -> notification.Notification:
 def start(*history: Any, at: datetime = START) -> Then:
     """Announce a call after a history."""
     deadline = at + (DEADLINE - START)
-    return given(notification, *history).when(notification.start_attempt, deadline=deadline, at=at)
+    return given(notification, *history).when(
+        notification.start_attempt,
+        deadline=deadline,
+        template_version=1,
+        template_hash=TEMPLATE_HASH,
+        at=at,
+    )
 
 
 def accept(*history: Any, attempt: int = 1, how: Any = "call") -> Then:
@@ -201,6 +207,12 @@ def test_a_mail_is_asked_for() -> None:
 def test_asking_twice_is_quiet(history: tuple[Any, ...]) -> None:
     """A mail that was asked for is not asked for again, whatever became of it."""
     given(notification, *history).when(notification.request, requested=REQUESTED).then_nothing()
+
+
+def test_every_status_but_none_can_be_asked_for() -> None:
+    """Who lists mails by status names one that a mail can have."""
+    assert 13 == len(notification.STATUSES)
+    assert "none" not in notification.STATUSES
 
 
 # --- what to do now ------------------------------------------------------------------------------
@@ -336,6 +348,20 @@ def test_without_an_acceptance_there_is_no_message_id() -> None:
 # --- failing -------------------------------------------------------------------------------------
 
 
+def test_a_code_is_tried_again_at_once_and_a_notice_later() -> None:
+    """Somebody waits for a code; nobody waits for a notice."""
+    waits = {
+        kind: [step.total_seconds() for step in steps]
+        for kind, steps in notification.BACKOFF.items()
+    }
+
+    assert {
+        "sign_in_code": [0.2, 10],
+        "ticket_received": [30, 120],
+        "ticket_decided": [30, 120],
+    } == waits
+
+
 @pytest.mark.parametrize("requested", [SOON, LATE], ids=["no jitter", "all jitter"])
 @pytest.mark.parametrize(("failures", "seconds"), [(0, 30), (1, 120)])
 def test_a_failed_call_is_made_again(
@@ -378,6 +404,14 @@ def test_a_permanent_error_gives_the_mail_up_at_once(attempt: int) -> None:
         state.why,
         state.last_error,
     )
+
+
+def test_a_refused_or_dead_mail_is_not_due_whatever_came_before() -> None:
+    """Either of the two facts alone ends the calls: neither waits for the other."""
+    refused, given_up = state_of(REQUESTED, started(), REFUSED), state_of(REQUESTED, dead())
+
+    assert ("refused", False, None) == (refused.status, refused.call_open, refused.due_at)
+    assert ("dead_lettered", None) == (given_up.status, given_up.due_at)
 
 
 def test_an_error_of_the_account_takes_no_attempt() -> None:
@@ -451,7 +485,6 @@ def test_the_first_and_the_newest_error_are_kept() -> None:
     assert ("first", "third") == (state.first_error, state.last_error)
 
 
-@unhurried
 @hypothesis.given(
     cause=st.text(),
     kind=st.sampled_from(notification.KINDS),
@@ -803,7 +836,6 @@ _OUTCOMES: Final = st.sampled_from(
 )
 
 
-@unhurried
 @hypothesis.given(
     told=st.lists(strategies.feedback, min_size=1, max_size=5),
     outcomes=st.lists(_OUTCOMES, max_size=3),
@@ -821,3 +853,18 @@ def test_feedback_merges_in_any_order(
 
     assert (alone.status, alone.feedback) == (after.status, after.feedback)
     assert (None, False, True) == (after.due_at, after.call_open, after.maybe_sent)
+
+
+def test_an_attempt_names_the_template_that_it_is_written_from_when_it_is_a_newer_one() -> None:
+    """An attempt names its template only when it is not the one that was requested."""
+    given(notification, REQUESTED).when(
+        notification.start_attempt,
+        deadline=DEADLINE,
+        template_version=2,
+        template_hash="1" * 64,
+        at=START,
+    ).then(
+        notification.AttemptStarted(
+            attempt=1, deadline=DEADLINE, template_version=2, template_hash="1" * 64, at=START
+        )
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+import attrs
+
 from siutindei.domain import catalogue, person
 from siutindei.domain.personal import of
 from tests.support import START, given
@@ -52,7 +54,7 @@ def test_a_proved_address_needs_no_sign_up() -> None:
 
 def test_signing_up_with_another_address_changes_it() -> None:
     """Another address of the same account is recorded, and not proved by the proof of the first."""
-    changed = person.SignedUp(user="ann", email=OTHER, fingerprint="f2", locale=None, at=LATER)
+    changed = person.AddressChanged(user="ann", email=OTHER, fingerprint="f2", at=LATER)
 
     given(person, SIGNED_UP, PROVED).when(
         person.sign_up, user="ann", email=OTHER, fingerprint="f2", locale=None, at=LATER
@@ -168,6 +170,35 @@ def test_of_an_erased_person_only_fingerprints_are_left() -> None:
 
     assert (None, None, START) == (state.email, state.locale, state.erased_at)
     assert state.exists
+
+
+def test_the_newest_address_is_the_persons() -> None:
+    """A sign-up brings the language and the time, and a proof the address that was proved."""
+    state = given(person, SIGNED_UP).state
+    moved = attrs.evolve(PROVED, email=OTHER, fingerprint="f2", at=LATER)
+    after = given(person, SIGNED_UP, moved).state
+
+    assert ("zh-HK", START, EMAIL, "f1") == (
+        state.locale,
+        state.signed_up_at,
+        state.email,
+        state.fingerprint,
+    )
+    assert ("zh-HK", START, OTHER, "f2") == (
+        after.locale,
+        after.signed_up_at,
+        after.email,
+        after.fingerprint,
+    )
+
+
+def test_who_was_erased_and_nothing_else_existed() -> None:
+    """A person of whom tickets alone were known exists as an erased one."""
+    given(person).when(
+        person.erase, user="ann", by="bob", reason=of("bob", "asked"), at=START
+    ).then(ERASED)
+
+    assert "ann" == given(person, ERASED).state.user
 
 
 def test_nobody_exists_before_something_was_recorded() -> None:

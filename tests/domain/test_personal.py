@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siutindei.domain.personal import ERASED, ERASED_TEXT, Personal, address_owner, maybe, of
-from tests.strategies import events, unhurried
+from tests.strategies import events
 
 SECRET: Final = "ann.secret@example.com"
 TOKEN: Final = "key.c2VjcmV0"
@@ -116,7 +116,6 @@ def test_a_traceback_with_its_variables_does_not_show_it() -> None:
     assert SECRET not in report
 
 
-@unhurried
 @given(event=events, text=st.text("☀☁☂☃", min_size=5))
 def test_no_event_shows_what_was_typed(event: Any, text: str) -> None:
     """The `repr` of an event holds none of its personal texts, as an object or as a dict."""

@@ -11,7 +11,6 @@ import pytest
 from siutindei.domain import catalogue, challenge, grant, notification, policy, ticket
 from siutindei.domain.personal import of
 from tests import strategies
-from tests.strategies import unhurried
 from tests.support import START
 
 CAUSE: Final = "ticket-R00001/2"
@@ -84,7 +83,6 @@ def test_an_event_names_its_mail(event: object, kind: notification.Kind) -> None
     assert kind == policy.mail_for(event)
 
 
-@unhurried
 @hypothesis.given(event=strategies.EVENTS[challenge.Issued])
 def test_an_unknown_address_gets_no_mail(event: challenge.Issued) -> None:
     """A code is mailed exactly when somebody signed up with the address."""
@@ -96,7 +94,7 @@ def test_an_unknown_address_gets_no_mail(event: challenge.Issued) -> None:
     [kind for kind in catalogue.NAMES if kind not in policy.MAILS],
     ids=[name for kind, name in catalogue.NAMES.items() if kind not in policy.MAILS],
 )
-@hypothesis.settings(max_examples=5, deadline=None)
+@hypothesis.settings(max_examples=5)
 @hypothesis.given(data=hypothesis.strategies.data())
 def test_no_other_event_asks_for_a_mail(kind: type, data: Any) -> None:
     """What the table does not name cannot be mailed: not a mail's own events, not a sign-up."""

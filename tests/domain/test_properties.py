@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from siutindei.domain import catalogue, challenge, grant, notification, person, ticket
 from siutindei.domain.errors import DomainError
 from tests import strategies
-from tests.strategies import AGGREGATES, HISTORIES, History, unhurried
+from tests.strategies import AGGREGATES, HISTORIES, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,6 @@ def names(aggregate: ModuleType) -> str:
 # --- every aggregate -----------------------------------------------------------------------------
 
 
-@unhurried
 @hypothesis.given(history=strategies.histories, data=st.data())
 def test_any_part_of_a_history_folds(history: History, data: st.DataObject) -> None:
     """A history folds from any prefix and from any suffix of it: history is fact."""
@@ -50,7 +49,6 @@ def test_any_part_of_a_history_folds(history: History, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES, ids=names)
-@unhurried
 @hypothesis.given(data=st.data())
 def test_events_in_no_sensible_order_fold_too(aggregate: ModuleType, data: st.DataObject) -> None:
     """Folding raises nothing and checks no rule, not even for a history that cannot have been."""
@@ -60,7 +58,6 @@ def test_events_in_no_sensible_order_fold_too(aggregate: ModuleType, data: st.Da
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES, ids=names)
-@unhurried
 @hypothesis.given(data=st.data())
 def test_folding_changes_no_earlier_state(aggregate: ModuleType, data: st.DataObject) -> None:
     """A state is a value: folding another event leaves the state before it as it was."""
@@ -72,7 +69,6 @@ def test_folding_changes_no_earlier_state(aggregate: ModuleType, data: st.DataOb
     assert fold(aggregate, before) == state
 
 
-@unhurried
 @hypothesis.given(history=strategies.histories)
 def test_a_decision_follows_from_its_arguments_alone(history: History) -> None:
     """Deciding again on the same state gives the same events or the same refusal."""
@@ -86,7 +82,6 @@ def test_a_decision_follows_from_its_arguments_alone(history: History) -> None:
         state = reduce(history.aggregate.evolve, step.events, state)
 
 
-@unhurried
 @hypothesis.given(history=strategies.histories)
 def test_a_decision_that_comes_twice_has_no_second_effect(history: History) -> None:
     """The same decision again is quiet or refused by name; only another wrong answer is counted."""
@@ -103,7 +98,6 @@ def test_a_decision_that_comes_twice_has_no_second_effect(history: History) -> N
         assert () == again
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[ticket])
 def test_a_ticket_decision_that_comes_twice_is_refused(history: History) -> None:
     """A ticket decision is never merely quiet: the same one again is refused by name."""
@@ -114,7 +108,6 @@ def test_a_ticket_decision_that_comes_twice_is_refused(history: History) -> None
             step.decide(state)
 
 
-@unhurried
 @hypothesis.given(history=strategies.histories)
 def test_decisions_give_events_that_can_be_stored(history: History) -> None:
     """What a decision gives is in the catalogue, under the category of its aggregate."""
@@ -134,7 +127,7 @@ def test_histories_come_to_every_event(aggregate: ModuleType, kind: type) -> Non
         HISTORIES[aggregate],
         lambda history: kind in map(type, history.events),
         settings=hypothesis.settings(
-            max_examples=5000, deadline=None, database=None, phases=[hypothesis.Phase.generate]
+            max_examples=5000, database=None, phases=[hypothesis.Phase.generate]
         ),
     )
 
@@ -144,7 +137,6 @@ def test_histories_come_to_every_event(aggregate: ModuleType, kind: type) -> Non
 # --- people and tickets --------------------------------------------------------------------------
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[person])
 def test_nothing_follows_an_erasure(history: History) -> None:
     """An erased person is erased once, and nothing of theirs is recorded after it."""
@@ -153,7 +145,6 @@ def test_nothing_follows_an_erasure(history: History) -> None:
     assert person.Erased not in kinds[:-1]
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[person])
 def test_an_address_is_proved_once(history: History) -> None:
     """Each address of a person is proved at most once, and what proved it stays."""
@@ -163,7 +154,6 @@ def test_an_address_is_proved_once(history: History) -> None:
     assert len({proof.fingerprint for proof in proofs}) == len(proofs)
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[ticket])
 def test_a_ticket_is_submitted_once_and_decided_once(history: History) -> None:
     """A ticket's stream is a submission, and at most one decision after it."""
@@ -176,7 +166,6 @@ def test_a_ticket_is_submitted_once_and_decided_once(history: History) -> None:
 # --- challenges ----------------------------------------------------------------------------------
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[challenge])
 def test_a_challenge_takes_so_many_answers_and_passes_once(history: History) -> None:
     """A challenge passes once or misses three times at most, and takes nothing after its end."""
@@ -198,7 +187,6 @@ def test_a_challenge_takes_so_many_answers_and_passes_once(history: History) -> 
             ended.add(event.challenge)
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[challenge])
 def test_one_challenge_at_a_time_takes_answers(history: History) -> None:
     """A new challenge closes the one before it, unless that one had its end."""
@@ -212,7 +200,6 @@ def test_one_challenge_at_a_time_takes_answers(history: History) -> None:
             is_open = None
 
 
-@unhurried
 @hypothesis.given(history=strategies.challenge_histories(may_go_back=False))
 def test_no_hour_sees_more_challenges_than_the_limit(history: History) -> None:
     """In any rolling hour an address starts no more challenges than it may."""
@@ -224,7 +211,6 @@ def test_no_hour_sees_more_challenges_than_the_limit(history: History) -> None:
     )
 
 
-@unhurried
 @hypothesis.given(history=strategies.challenge_histories(may_go_back=False))
 def test_a_limit_is_said_once_an_hour(history: History) -> None:
     """However often somebody tries, each limit makes one event an hour."""
@@ -241,7 +227,6 @@ def test_a_limit_is_said_once_an_hour(history: History) -> None:
 # --- mails ---------------------------------------------------------------------------------------
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[notification])
 def test_no_mail_is_lost(history: History) -> None:
     """A mail is due at some time, or its end is known, or it is a code that may have been sent."""
@@ -255,7 +240,6 @@ def test_no_mail_is_lost(history: History) -> None:
         assert state.due_at is not None or state.status in ends
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[notification])
 def test_three_calls_are_the_most_unless_a_person_asks_for_more(history: History) -> None:
     """Between two redrives a mail takes three calls, those not counted that the account failed."""
@@ -271,7 +255,6 @@ def test_three_calls_are_the_most_unless_a_person_asks_for_more(history: History
         assert 0 <= calls <= notification.ATTEMPTS
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[notification])
 def test_no_call_follows_the_end(history: History) -> None:
     """Once a mail was accepted, told about, withheld or discarded, no call is ever made."""
@@ -286,7 +269,6 @@ def test_no_call_follows_the_end(history: History) -> None:
     assert notification.AttemptStarted not in kinds[first:]
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[notification])
 def test_no_call_is_made_while_another_has_no_outcome(history: History) -> None:
     """A call follows the request, a failure or a redrive: never a call without an outcome."""
@@ -299,7 +281,6 @@ def test_no_call_is_made_while_another_has_no_outcome(history: History) -> None:
         before = event
 
 
-@unhurried
 @hypothesis.given(history=FORWARD)
 def test_before_its_deadline_nobody_else_touches_a_call(history: History) -> None:
     """A second call before the deadline of the first needs the first one's own outcome."""
@@ -314,7 +295,6 @@ def test_before_its_deadline_nobody_else_touches_a_call(history: History) -> Non
                 deadline = None
 
 
-@unhurried
 @hypothesis.given(history=strategies.notification_histories(kinds=("sign_in_code",)))
 def test_a_code_is_not_mailed_twice_because_nobody_knows(history: History) -> None:
     """After an unknown outcome a code is mailed again only when the call surely sent nothing."""
@@ -327,7 +307,6 @@ def test_a_code_is_not_mailed_twice_because_nobody_knows(history: History) -> No
             assert not (unknown and isinstance(event, notification.AttemptStarted))
 
 
-@unhurried
 @hypothesis.given(history=strategies.notification_histories(kinds=("sign_in_code",)))
 def test_a_code_whose_time_is_over_is_not_mailed(history: History) -> None:
     """No call is made for a code at or after its expiry."""
@@ -344,7 +323,6 @@ def test_a_code_whose_time_is_over_is_not_mailed(history: History) -> None:
 # --- grants --------------------------------------------------------------------------------------
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[grant])
 def test_no_grant_is_lost(history: History) -> None:
     """A grant is due at some time, or its end is known."""
@@ -353,7 +331,6 @@ def test_no_grant_is_lost(history: History) -> None:
     assert state.due_at is not None or state.status in {"done", "withheld", "dead_lettered"}
 
 
-@unhurried
 @hypothesis.given(history=HISTORIES[grant])
 def test_three_attempts_are_the_most_for_a_grant(history: History) -> None:
     """Between two redrives a grant takes three attempts, and none once it was done or closed."""
@@ -370,7 +347,6 @@ def test_three_attempts_are_the_most_for_a_grant(history: History) -> None:
         assert not (ended and isinstance(event, grant.AttemptStarted))
 
 
-@unhurried
 @hypothesis.given(history=strategies.grant_histories(may_go_back=False))
 def test_attempts_of_a_grant_do_not_overlap(history: History) -> None:
     """The next attempt starts after the deadline of the one before it, or after its failure."""

@@ -672,11 +672,23 @@ def test_a_ticket_is_pending_until_it_is_decided() -> None:
     )
 
 
+def test_an_approval_is_in_the_state_whole() -> None:
+    """That an organization was made, and the stars that were earned, can be asked for."""
+    event = attrs.evolve(APPROVED, create_organization=True, stars=2)
+    decision = given(ticket, submitted("organization_feedback"), event).state.decision
+
+    assert (UUID, True, 2) == (
+        decision.organization_id,
+        decision.create_organization,
+        decision.stars,
+    )
+
+
 def test_a_declined_ticket_has_no_organization_and_no_stars() -> None:
     """Nothing in the platform changes when a ticket is declined."""
     state = given(ticket, submitted("organization_feedback"), DECLINED).state
 
-    assert "declined" == state.status
+    assert ("declined", of("ann", "Sorry")) == (state.status, state.decision.note)
     assert (None, False, 0) == (
         state.decision.organization_id,
         state.decision.create_organization,

@@ -68,6 +68,10 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         person.SignedUp(user="陳", email=ERASED, fingerprint=PRINT, at=LATER),
         PLAIN,
     ),
+    "person.address_changed.v1": (
+        person.AddressChanged(user="ann", email=sealed("email"), fingerprint=PRINT, at=AT),
+        PLAIN,
+    ),
     "person.address_proved.v1": (
         person.AddressProved(
             user="ann",
@@ -243,6 +247,12 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
     ),
     "notification.attempt_started.v1": (
         notification.AttemptStarted(attempt=1, deadline=LATER, at=AT),
+        PLAIN,
+    ),
+    "notification.attempt_started.v1--newer-template": (
+        notification.AttemptStarted(
+            attempt=2, deadline=LATER, template_version=2, template_hash=HASH, at=AT
+        ),
         PLAIN,
     ),
     "notification.accepted.v1": (

@@ -271,7 +271,14 @@ class Delivery:
         deadline = at + self.mail.time_out + GRACE
         decided: tuple[notification.Event, ...]
         if isinstance(composed, mails.Mail):
-            decided = notification.start_attempt(state, deadline=deadline, at=at)
+            template = mails.TEMPLATES[requested.kind]
+            decided = notification.start_attempt(
+                state,
+                deadline=deadline,
+                template_version=template.version,
+                template_hash=template.hash,
+                at=at,
+            )
         elif isinstance(composed, Exception):
             # It cannot be written, now or later: that must not hold up the others.
             decided = notification.give_up(state, error=_text(composed), at=at)

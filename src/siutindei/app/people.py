@@ -209,7 +209,7 @@ def _fingerprints(events: Iterable[Recorded]) -> set[str]:
     return {
         entry.event.fingerprint
         for entry in events
-        if isinstance(entry.event, person.SignedUp | person.AddressProved)
+        if isinstance(entry.event, person.SignedUp | person.AddressChanged | person.AddressProved)
     }
 
 

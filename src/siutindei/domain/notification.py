@@ -114,6 +114,9 @@ class AttemptStarted:
 
     attempt: int
     deadline: datetime
+    #: What the mail is written from, when that is not what was requested (a newer version).
+    template_version: int = 0
+    template_hash: str = ""
     at: datetime
 
 
@@ -481,12 +484,30 @@ def is_expired(notification: Notification, *, at: datetime) -> bool:
 
 
 def start_attempt(
-    notification: Notification, *, deadline: datetime, at: datetime
+    notification: Notification,
+    *,
+    deadline: datetime,
+    template_version: int,
+    template_hash: str,
+    at: datetime,
 ) -> tuple[Event, ...]:
-    """Announce a call; quiet unless the next step is to send."""
-    if next_step(notification, at=at) != "send":
+    """Announce a call; quiet unless the next step is to send.
+
+    The template that the mail is written from is named when it is not the one that was requested.
+    """
+    requested = notification.requested
+    if requested is None or next_step(notification, at=at) != "send":
         return ()
-    return (AttemptStarted(attempt=notification.calls + 1, deadline=deadline, at=at),)
+    same = requested.template_hash == template_hash
+    return (
+        AttemptStarted(
+            attempt=notification.calls + 1,
+            deadline=deadline,
+            template_version=0 if same else template_version,
+            template_hash="" if same else template_hash,
+            at=at,
+        ),
+    )
 
 
 def accept(

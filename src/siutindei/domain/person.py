@@ -42,6 +42,16 @@ class SignedUp:
 
 
 @attrs.frozen(kw_only=True)
+class AddressChanged:
+    """The account has another address, which is not proved yet."""
+
+    user: str
+    email: Personal
+    fingerprint: str
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
 class AddressProved:
     """The address was shown to be theirs: by a right code, or by the identity provider's token."""
 
@@ -63,10 +73,11 @@ class Erased:
     at: datetime
 
 
-Event = SignedUp | AddressProved | Erased
+Event = SignedUp | AddressChanged | AddressProved | Erased
 
 EVENTS: Final[dict[str, type]] = {
     "person.signed_up.v1": SignedUp,
+    "person.address_changed.v1": AddressChanged,
     "person.address_proved.v2": AddressProved,
     "person.erased.v1": Erased,
 }
@@ -131,6 +142,10 @@ def evolve(state: Person, event: Event) -> Person:
                 locale=event.locale,
                 signed_up_at=event.at,
             )
+        case AddressChanged():
+            return attrs.evolve(
+                state, user=event.user, email=event.email, fingerprint=event.fingerprint
+            )
         case AddressProved():
             return attrs.evolve(
                 state,
@@ -157,7 +172,7 @@ def sign_up(
     locale: str | None,
     at: datetime,
 ) -> tuple[Event, ...]:
-    """Open the account; quiet when it is open with this address.
+    """Open the account, or record its other address; quiet when it is open with this one.
 
     Raises:
         PersonErased: the account was erased; a new one gets a new id.
@@ -166,6 +181,8 @@ def sign_up(
         raise PersonErased(user)
     if person.exists and person.fingerprint == fingerprint:
         return ()
+    if person.exists:
+        return (AddressChanged(user=user, email=email, fingerprint=fingerprint, at=at),)
     return (SignedUp(user=user, email=email, fingerprint=fingerprint, locale=locale, at=at),)
 
 
