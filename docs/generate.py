@@ -25,7 +25,7 @@ WIDTH: Final = 96
 FORMS: Final = {
     "address": "an e-mail address",
     "count": "a whole number",
-    "database": "`sqlite:///PATH`",
+    "database": "`sqlite:///PATH` or `postgresql://USER@HOST:PORT/NAME`",
     "days": "days",
     "file": "`file:PATH`",
     "level": "a level",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from siutindei.adapters.sqlite import SqliteStore
+    from siutindei.adapters.store import SqlStore
 
 ANN: Final = person.stream("ann")
 BOB: Final = person.stream("bob")
@@ -68,7 +68,7 @@ def submitted(number: int = 1, *, user: str = "ann", **fields: Any) -> ticket.Su
     return attrs.evolve(request, **fields)
 
 
-def append(store: SqliteStore, stream: str, *events: Any, version: int | None = None) -> Any:
+def append(store: SqlStore, stream: str, *events: Any, version: int | None = None) -> Any:
     """Append events behind the newest, or behind `version`."""
     behind = len(store.load(stream)) if version is None else version
     with store.transaction(context()) as tx:
@@ -91,7 +91,7 @@ def has_signatures_of(adapter: type, port: type) -> bool:
 class StoreContract:
     """What a store needs before it is tested."""
 
-    def make(self, folder: Path, clock: VirtualClock) -> SqliteStore:
+    def make(self, folder: Path, clock: VirtualClock) -> SqlStore:
         """Make an empty store."""
         raise NotImplementedError
 
@@ -101,7 +101,7 @@ class StoreContract:
         return VirtualClock()
 
     @pytest.fixture
-    def store(self, tmp_path: Path, clock: VirtualClock) -> Iterator[SqliteStore]:
+    def store(self, tmp_path: Path, clock: VirtualClock) -> Iterator[SqlStore]:
         """An empty store."""
         made = self.make(tmp_path, clock)
         yield made
@@ -111,15 +111,15 @@ class StoreContract:
 class EventStoreContract(StoreContract):
     """See `ports.EventStore` and `ports.Transaction`."""
 
-    def test_it_has_the_methods_of_its_port(self, store: SqliteStore) -> None:
+    def test_it_has_the_methods_of_its_port(self, store: SqlStore) -> None:
         """A store takes the arguments that its port names."""
         assert has_signatures_of(type(store), ports.EventStore)
 
-    def test_a_new_store_is_empty(self, store: SqliteStore) -> None:
+    def test_a_new_store_is_empty(self, store: SqlStore) -> None:
         """Nothing has happened in a new store."""
         assert ([], 0, []) == (list(store.load(ANN)), store.last_position(), list(store.read()))
 
-    def test_it_gives_back_what_was_appended(self, store: SqliteStore) -> None:
+    def test_it_gives_back_what_was_appended(self, store: SqlStore) -> None:
         """An event comes back with its envelope, and opens to what it was."""
         command = attrs.evolve(
             context("c1", actor="user:ann"),
@@ -142,7 +142,7 @@ class EventStoreContract(StoreContract):
             event=signed_up(),
         ) == store.open_all(found)
 
-    def test_whoever_appends_goes_on_with_the_clear_event(self, store: SqliteStore) -> None:
+    def test_whoever_appends_goes_on_with_the_clear_event(self, store: SqlStore) -> None:
         """Appending gives the events as they were given, with their ids and positions."""
         first, second = append(store, ANN, signed_up(), signed_up())
 
@@ -154,7 +154,7 @@ class EventStoreContract(StoreContract):
         )
         assert "ann@example.com" == first.event.email.text
 
-    def test_what_is_personal_comes_back_sealed(self, store: SqliteStore) -> None:
+    def test_what_is_personal_comes_back_sealed(self, store: SqlStore) -> None:
         """A loaded event keeps its secrets until somebody opens it."""
         append(store, ANN, signed_up())
 
@@ -163,7 +163,7 @@ class EventStoreContract(StoreContract):
         assert isinstance(found.event, person.SignedUp)
         assert found.event.email.is_sealed
 
-    def test_somebody_else_was_first(self, store: SqliteStore) -> None:
+    def test_somebody_else_was_first(self, store: SqlStore) -> None:
         """Appending behind a version that has a successor is a conflict, and changes nothing."""
         append(store, ANN, signed_up())
 
@@ -178,7 +178,7 @@ class EventStoreContract(StoreContract):
         assert [f"{ANN}/1"] == [entry.id for entry in store.read()]
         assert store.views.find_person("bob") is None
 
-    def test_streams_have_no_holes(self, store: SqliteStore) -> None:
+    def test_streams_have_no_holes(self, store: SqlStore) -> None:
         """Nothing is appended behind an event that does not exist."""
         append(store, ANN, signed_up())
         with pytest.raises(ValueError, match="append behind"):
@@ -186,7 +186,7 @@ class EventStoreContract(StoreContract):
 
         assert 1 == len(store.load(ANN))
 
-    def test_an_error_undoes_everything(self, store: SqliteStore) -> None:
+    def test_an_error_undoes_everything(self, store: SqlStore) -> None:
         """Whatever goes wrong in a transaction, nothing stays: event, key, row, command."""
 
         def fail() -> None:
@@ -202,7 +202,7 @@ class EventStoreContract(StoreContract):
         with store.transaction(context("c1")) as tx:
             assert {} == tx.keys_of("ann")
 
-    def test_a_transaction_sees_what_it_did(self, store: SqliteStore) -> None:
+    def test_a_transaction_sees_what_it_did(self, store: SqlStore) -> None:
         """What was appended is loaded and viewed before it is committed."""
         with store.transaction(context()) as tx:
             tx.append(ANN, 0, [signed_up()])
@@ -226,7 +226,7 @@ class EventStoreContract(StoreContract):
         ],
     )
     def test_a_part_of_a_stream(
-        self, store: SqliteStore, newest: int | None, until: int | None, versions: list[int]
+        self, store: SqlStore, newest: int | None, until: int | None, versions: list[int]
     ) -> None:
         """A stream is read in order: its newest events, those up to a version, or both."""
         append(store, ANN, *[signed_up()] * 5)
@@ -237,7 +237,7 @@ class EventStoreContract(StoreContract):
         assert versions == [entry.version for entry in store.load(ANN, newest=newest, until=until)]
         assert versions == [entry.version for entry in inside]
 
-    def test_the_log_is_in_order_of_position(self, store: SqliteStore) -> None:
+    def test_the_log_is_in_order_of_position(self, store: SqlStore) -> None:
         """The log gives every event once, oldest first, and each position is higher."""
         for _ in range(3):
             append(store, ANN, signed_up())
@@ -249,7 +249,7 @@ class EventStoreContract(StoreContract):
         assert sorted({entry.position for entry in log}) == [entry.position for entry in log]
         assert log[-1].position == store.last_position()
 
-    def test_a_part_of_the_log(self, store: SqliteStore, clock: VirtualClock) -> None:
+    def test_a_part_of_the_log(self, store: SqlStore, clock: VirtualClock) -> None:
         """The log is read after a position, up to one, up to a moment, by name and by stream."""
         append(store, ANN, signed_up())
         clock.advance(minutes=1)
@@ -273,7 +273,7 @@ class EventStoreContract(StoreContract):
         assert everything == ids(after=-(10**30), until=10**30)
 
     def test_a_clock_that_goes_back_hides_nothing(
-        self, store: SqliteStore, clock: VirtualClock
+        self, store: SqlStore, clock: VirtualClock
     ) -> None:
         """An event that is too late says nothing about those behind it."""
         append(store, ANN, signed_up())
@@ -284,7 +284,7 @@ class EventStoreContract(StoreContract):
 
         assert [1, 3] == [entry.version for entry in store.read(until=START)]
 
-    def test_a_long_log_is_read_in_pages(self, store: SqliteStore) -> None:
+    def test_a_long_log_is_read_in_pages(self, store: SqlStore) -> None:
         """A log of more events than a page holds is read whole, also while it grows."""
         append(store, ANN, *[signed_up()] * 1001)
         versions = []
@@ -295,7 +295,7 @@ class EventStoreContract(StoreContract):
 
         assert list(range(1, 1003)) == versions
 
-    def test_a_command_is_carried_out_once(self, store: SqliteStore) -> None:
+    def test_a_command_is_carried_out_once(self, store: SqlStore) -> None:
         """The same command again is refused before anything is read, with what it did first."""
         with store.transaction(context("c1")) as tx:
             tx.append(BOB, 0, [signed_up("bob")])
@@ -305,7 +305,7 @@ class EventStoreContract(StoreContract):
 
         assert (f"{BOB}/1", f"{ANN}/1", f"{ANN}/2") == repeated.value.event_ids
 
-    def test_a_command_that_changed_nothing_may_come_again(self, store: SqliteStore) -> None:
+    def test_a_command_that_changed_nothing_may_come_again(self, store: SqlStore) -> None:
         """A command that appended nothing is not remembered."""
         with store.transaction(context("c1")) as tx:
             assert () == tx.append(ANN, 0, [])
@@ -314,7 +314,7 @@ class EventStoreContract(StoreContract):
 
         assert 1 == len(store.load(ANN))
 
-    def test_a_cause_hands_on_its_correlation(self, store: SqliteStore) -> None:
+    def test_a_cause_hands_on_its_correlation(self, store: SqlStore) -> None:
         """An event that follows from another names it, and carries on its correlation."""
         (cause,) = append(store, ANN, signed_up())
         with store.transaction(context("c2", actor="worker")) as tx:
@@ -329,7 +329,7 @@ class EventStoreContract(StoreContract):
             found.actor,
         )
 
-    def test_a_second_pending_ticket_is_refused_by_the_store(self, store: SqliteStore) -> None:
+    def test_a_second_pending_ticket_is_refused_by_the_store(self, store: SqlStore) -> None:
         """One user has one pending ticket of a type, whatever the application has checked."""
         append(store, "ticket-R00001", submitted(1))
         with pytest.raises(Conflict):
@@ -337,7 +337,7 @@ class EventStoreContract(StoreContract):
 
         assert ["ticket-R00001/1"] == [entry.id for entry in store.read()]
 
-    def test_a_ticket_has_one_uuid(self, store: SqliteStore) -> None:
+    def test_a_ticket_has_one_uuid(self, store: SqlStore) -> None:
         """Two tickets never share their UUID."""
         append(store, "ticket-R00001", submitted(1))
         with pytest.raises(Conflict):
@@ -357,7 +357,7 @@ class EventStoreContract(StoreContract):
         ],
     )
     def test_a_lone_surrogate_is_no_text(
-        self, store: SqliteStore, ask: Callable[[SqliteStore], object]
+        self, store: SqlStore, ask: Callable[[SqlStore], object]
     ) -> None:
         """Text that cannot be encoded is refused as such, and not quoted."""
         with pytest.raises(Invalid) as refused:
@@ -366,7 +366,7 @@ class EventStoreContract(StoreContract):
         assert refused.value.__cause__ is None
         assert 0 == store.last_position()
 
-    def test_scrubbing_keeps_what_was_not_destroyed(self, store: SqliteStore) -> None:
+    def test_scrubbing_keeps_what_was_not_destroyed(self, store: SqlStore) -> None:
         """Scrubbing changes no event, no position and no row."""
         append(store, "ticket-R00001", submitted())
         append(store, ANN, *[signed_up()] * 3)
@@ -383,14 +383,14 @@ class VaultContract(StoreContract):
     """See `ports.Vault`."""
 
     @pytest.mark.parametrize("text", ["ann@example.com", "", "風箏會 🪁", "x" * 100_000, "erased"])
-    def test_what_is_sealed_opens(self, store: SqliteStore, text: str) -> None:
+    def test_what_is_sealed_opens(self, store: SqlStore, text: str) -> None:
         """Any text comes back as it was, with its owner."""
         append(store, ANN, attrs.evolve(signed_up(), email=of("ann", text)))
         opened = store.open(email_of(store, ANN))
 
         assert (text, "ann") == (opened.text, opened.owner)
 
-    def test_nothing_sealed_is_nothing_to_open(self, store: SqliteStore) -> None:
+    def test_nothing_sealed_is_nothing_to_open(self, store: SqlStore) -> None:
         """A clear text and an erased one open to themselves."""
         clear = of("ann", "clear")
         with store.transaction(context()) as tx:
@@ -398,7 +398,7 @@ class VaultContract(StoreContract):
 
         assert (clear, ERASED) == (store.open(clear), store.open(ERASED))
 
-    def test_everything_in_an_object_is_opened(self, store: SqliteStore) -> None:
+    def test_everything_in_an_object_is_opened(self, store: SqlStore) -> None:
         """An attrs object is opened at any depth; one without anything personal stays itself."""
         append(store, "ticket-R00001", submitted(message=of("ann", "hello")))
         state = store.views.find_ticket("R00001")
@@ -408,7 +408,7 @@ class VaultContract(StoreContract):
         assert ticket.evolve(ticket.INITIAL, submitted(message=of("ann", "hello"))) == opened
         assert plain is store.open_all(plain)
 
-    def test_the_same_text_is_never_sealed_the_same(self, store: SqliteStore) -> None:
+    def test_the_same_text_is_never_sealed_the_same(self, store: SqlStore) -> None:
         """Two ciphertexts of one text say nothing about each other."""
         append(store, ANN, signed_up(), signed_up())
 
@@ -418,7 +418,7 @@ class VaultContract(StoreContract):
         "place",
         [f"{BOB}/1/email", f"{ANN}/2/email", f"{ANN}/1/reason", f"{ANN}/1/emai", f"{ANN}/1", ""],
     )
-    def test_a_token_opens_in_its_place_only(self, store: SqliteStore, place: str) -> None:
+    def test_a_token_opens_in_its_place_only(self, store: SqlStore, place: str) -> None:
         """A ciphertext that was moved to another stream, version or field does not open."""
         append(store, ANN, signed_up())
         append(store, BOB, signed_up("bob"))
@@ -426,7 +426,7 @@ class VaultContract(StoreContract):
         with pytest.raises(Unusable, match="altered or moved"):
             store.open(moved)
 
-    def test_a_token_under_another_key_does_not_open(self, store: SqliteStore) -> None:
+    def test_a_token_under_another_key_does_not_open(self, store: SqlStore) -> None:
         """A ciphertext opens under the key of its own owner and stream."""
         append(store, ANN, signed_up())
         append(store, BOB, signed_up("bob"))
@@ -436,7 +436,7 @@ class VaultContract(StoreContract):
             store.open(Personal(token=mixed, place=ann.place))
 
     @pytest.mark.parametrize("rest", ["", ".", ".AAAA", ".====", ".é", ".\ud800", "." + "A" * 99])
-    def test_a_token_that_is_none_is_a_named_error(self, store: SqliteStore, rest: str) -> None:
+    def test_a_token_that_is_none_is_a_named_error(self, store: SqlStore, rest: str) -> None:
         """A damaged token says where it stood, and raises nothing that nobody expects."""
         append(store, ANN, signed_up())
         sealed = email_of(store, ANN)
@@ -445,7 +445,7 @@ class VaultContract(StoreContract):
                 Personal(token=str(sealed.token).partition(".")[0] + rest, place=sealed.place)
             )
 
-    def test_every_owner_has_a_key_for_each_stream(self, store: SqliteStore) -> None:
+    def test_every_owner_has_a_key_for_each_stream(self, store: SqlStore) -> None:
         """One key seals all that one owner has in one stream, and nothing else."""
         note = of("ann", "welcome")
         decided = ticket.Approved(by=of("eve", "eve"), reviewer="eve", note=note, at=START)
@@ -456,7 +456,7 @@ class VaultContract(StoreContract):
             assert ["ticket-R00001"] == list(tx.keys_of("eve").values())
             assert {} == tx.keys_of("bob")
 
-    def test_what_is_destroyed_is_erased(self, store: SqliteStore) -> None:
+    def test_what_is_destroyed_is_erased(self, store: SqlStore) -> None:
         """Without its keys what an owner wrote reads as erased; what others wrote stays."""
         decided = ticket.Declined(by=of("eve", "eve"), reviewer="eve", at=START)
         append(store, "ticket-R00001", submitted(), decided)
@@ -479,7 +479,7 @@ class VaultContract(StoreContract):
         assert "eve" == second.by.text
         assert shown.submitted == first
 
-    def test_the_erased_get_no_new_key(self, store: SqliteStore) -> None:
+    def test_the_erased_get_no_new_key(self, store: SqlStore) -> None:
         """What belongs to an erased owner later is stored erased, in one transaction too."""
         with store.transaction(context()) as tx:
             tx.append(ANN, 0, [signed_up()])
@@ -493,7 +493,7 @@ class VaultContract(StoreContract):
         assert [True, False, False] == [email_of(store, ANN, v).is_sealed for v in (1, 2, 3)]
         assert [True] * 3 == [store.open(email_of(store, ANN, v)).is_erased for v in (1, 2, 3)]
 
-    def test_who_was_never_there_can_be_erased(self, store: SqliteStore) -> None:
+    def test_who_was_never_there_can_be_erased(self, store: SqlStore) -> None:
         """Destroying the keys of somebody who has none, twice, makes sure that they get none."""
         with store.transaction(context()) as tx:
             tx.destroy_keys("ann")
@@ -502,7 +502,7 @@ class VaultContract(StoreContract):
 
         assert email_of(store, ANN).is_erased
 
-    def test_another_master_key_opens_nothing(self, store: SqliteStore) -> None:
+    def test_another_master_key_opens_nothing(self, store: SqlStore) -> None:
         """A wrong master key of the right name, and a ring without it, are told apart."""
         append(store, ANN, signed_up())
         sealed = email_of(store, ANN)
@@ -517,7 +517,7 @@ class VaultContract(StoreContract):
 
         assert 1 == len(store.load(ANN))
 
-    def test_a_ring_turns(self, store: SqliteStore) -> None:
+    def test_a_ring_turns(self, store: SqlStore) -> None:
         """After the current key has changed the old fields open and new keys are wrapped by it."""
         append(store, ANN, signed_up())
         store.master = KeyRing(current="new", keys={**RING.keys, "new": bytes(32)})
@@ -529,7 +529,7 @@ class VaultContract(StoreContract):
         assert ["ann@example.com"] * 2 == opened
         assert "bob@example.com" == store.open(email_of(store, BOB)).text
 
-    def test_only_what_is_clear_and_owned_is_sealed(self, store: SqliteStore) -> None:
+    def test_only_what_is_clear_and_owned_is_sealed(self, store: SqlStore) -> None:
         """A field without an owner, or sealed elsewhere, is not stored."""
         append(store, ANN, signed_up())
         for wrong in (of("", "text"), email_of(store, ANN)):
@@ -539,7 +539,7 @@ class VaultContract(StoreContract):
         assert [] == store.load(BOB)
 
 
-def email_of(store: SqliteStore, stream: str, version: int = 1) -> Personal:
+def email_of(store: SqlStore, stream: str, version: int = 1) -> Personal:
     """Give the address in an event of a person's, as it is stored."""
     event: Any = store.load(stream)[version - 1].event
     email: Personal = event.email

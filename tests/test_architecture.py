@@ -138,7 +138,8 @@ print(json.dumps({
 """
 #: What our packages import is theirs to open; it is loaded before anybody watches.
 EAGER: Final = (
-    "attrs, click, msgspec, rich.progress, structlog, email_validator, platformdirs, sqlite3,"
+    "attrs, click, msgspec, eventsourcing.postgres, psycopg, psycopg_pool,"
+    "rich.progress, structlog, email_validator, platformdirs, sqlite3,"
     "eventsourcing.sqlite, cryptography.hazmat.primitives.twofactor.hotp, mailbox, http.client,"
     "cryptography.hazmat.primitives.ciphers.aead, tempfile, getpass"
 )
@@ -221,10 +222,13 @@ def requirements(name: str, extras: frozenset[str] = frozenset()) -> Iterator[tu
             yield requirement.name, frozenset(requirement.extras)
 
 
+ALL: Final = frozenset({"postgres"})
+
+
 def runtime() -> set[str]:
     """Give every distribution that is installed because we need it at run time."""
     found: set[str] = set()
-    waiting = list(requirements("siutindei"))
+    waiting = list(requirements("siutindei", ALL))
     while waiting:
         name, extras = waiting.pop()
         normal = name.lower().replace("_", "-")
@@ -257,19 +261,28 @@ COPYLEFT: Final = re.compile(
 )
 
 
+#: The PostgreSQL driver: an extra, imported and never changed.
+LIBRARIES: Final = {"psycopg", "psycopg-binary", "psycopg-pool"}
+
+
 def test_what_we_build_on_may_be_built_on() -> None:
-    """Every package that we need at run time has a permissive licence, and none is copyleft."""
+    """Every package that we need at run time has a permissive licence; the one that is under the
+    LGPL is an extra, and none is copyleft beyond that.
+    """
     needed = runtime()
 
     assert {"attrs", "click", "cryptography", "eventsourcing", "msgspec", "rich"} <= needed
-    for name in needed:
+    for name in needed - LIBRARIES:
         assert ALLOWED.search(licence(name)), f"{name}: {licence(name)!r}"
         assert not COPYLEFT.search(licence(name)), f"{name}: {licence(name)!r}"
+    for name in LIBRARIES:
+        assert licence(name).startswith("LGPL-3.0-only"), f"{name}: {licence(name)!r}"
+    assert LIBRARIES.isdisjoint(name for name, _ in requirements("siutindei"))
 
 
 def test_every_import_is_a_declared_dependency() -> None:
     """What src/ imports from outside is named in pyproject.toml, and what is named is used."""
-    declared = {name.lower().replace("-", "_") for name, _ in requirements("siutindei")}
+    declared = {name.lower().replace("-", "_") for name, _ in requirements("siutindei", ALL)}
     used = {
         name
         for layer in ("domain", "app", "adapters", "entrypoints", ".")
@@ -331,6 +344,7 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         erasures,
         maildir,
         memory_mail,
+        postgres,
         sqlite,
         system,
     )
@@ -346,7 +360,10 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         (ports.OrganizationDirectory, directory.JsonDirectory),
         (ports.IdentityProvider, directory.JsonDirectory),
         (ports.ErasureList, erasures.ErasureFile),
+        (ports.Schema, sqlite.SqliteSchema),
+        (ports.Schema, postgres.PostgresSchema),
         (ports.EventStore, sqlite.SqliteStore),
+        (ports.EventStore, postgres.PostgresStore),
         (ports.ReplayStore, sqlite.SqliteStore),
     ):
         for name, function in vars(port).items():

@@ -10,15 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from siutindei.adapters.keys import KeyRing
-    from siutindei.adapters.sqlite import SqliteStore
+    from siutindei.adapters.store import SqlStore
     from siutindei.app.dead_letters import DeadLetters
     from siutindei.app.delivery import Delivery
     from siutindei.app.history import History
     from siutindei.app.people import People
-    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort
+    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort, Schema
     from siutindei.app.sign_in import SignIn
     from siutindei.app.tickets import Tickets
     from siutindei.settings import Settings
@@ -190,11 +191,31 @@ class Services:
         return ErasureFile(self.settings.home / "erasures.jsonl")
 
     @cached_property
-    def store(self) -> SqliteStore:
-        """The history, with its read models and its vault."""
-        from siutindei.adapters.sqlite import SqliteStore
+    def database_password(self) -> Callable[[], str] | None:
+        """What is asked for a password at every connection to PostgreSQL, such as an IAM token."""
+        return None
 
-        store = SqliteStore(self.settings.sqlite_path, master=self.vault_keys, clock=self.clock)
+    @cached_property
+    def schema(self) -> Schema:
+        """The tables of the store."""
+        url = self.settings.postgres_url
+        if url is None:
+            from siutindei.adapters.sqlite import SqliteSchema
+
+            return SqliteSchema(self.settings.sqlite_path)
+        schema: Schema = _postgres().PostgresSchema(url, password=self.database_password)
+        return schema
+
+    @property
+    def roles(self) -> str:
+        """The SQL of PostgreSQL's roles with the least rights."""
+        sql: str = _postgres().roles()
+        return sql
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """The history, with its read models and its vault."""
+        store = self._opened_store()
         # All keys are made before the first event: a key that is missing later is a loss.
         # (Which code key it was is not remembered: old ones may go, their codes have expired.)
         _ = self.code_keys
@@ -206,14 +227,24 @@ class Services:
             raise
         return store
 
+    def _opened_store(self) -> SqlStore:
+        url = self.settings.postgres_url
+        master = self.vault_keys
+        if url is None:
+            from siutindei.adapters.sqlite import SqliteStore
+
+            return SqliteStore(self.settings.sqlite_path, master=master, clock=self.clock)
+        store: SqlStore = _postgres().PostgresStore(
+            url, master=master, clock=self.clock, password=self.database_password
+        )
+        return store
+
     # --- keys -------------------------------------------------------------------------------------
 
     @cached_property
     def is_fresh(self) -> bool:
         """Whether the database (made here when there is none) holds no event yet."""
-        from siutindei.adapters.sqlite import prepare
-
-        return prepare(self.settings.sqlite_path)
+        return self.schema.prepare()
 
     @cached_property
     def code_keys(self) -> KeyRing:
@@ -234,3 +265,17 @@ class Services:
         from siutindei.adapters.keys import open_ring
 
         return open_ring(path, may_make=self.is_fresh)
+
+
+def _postgres() -> Any:
+    """Load the PostgreSQL adapter; what it needs is an extra of this package."""
+    try:
+        from siutindei.adapters import postgres
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in {"psycopg", "psycopg_pool"}:
+            raise
+        from siutindei.app.ports import Unusable
+
+        msg = "PostgreSQL needs more packages; install them: pip install 'siutindei[postgres]'"
+        raise Unusable(msg) from error
+    return postgres

@@ -21,8 +21,15 @@ _DIGITS: Final = 9
 
 #: An address that can stand in a header as it is.
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
-_CREDENTIALS: Final = re.compile(r"//[^/]*@")
+_CREDENTIALS: Final = re.compile(r"//.*@", re.DOTALL)
+_FILE_CREDENTIALS: Final = re.compile(r"//[^/]*@")
 _SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
+#: What may be shown of the parameters of a database's address; anything else may be a password.
+_SHOWN: Final = frozenset({
+    "application_name", "connect_timeout", "dbname", "host", "port", "sslmode", "sslrootcert",
+    "target_session_attrs", "user",
+})  # fmt: skip
 _MAILDIR: Final = "maildir:"
 _FILE: Final = "file:"
 _PREFIXES: Final[Mapping[str, str]] = {
@@ -60,8 +67,8 @@ class Setting:
 SETTINGS: Final = (
     Setting("SIUTINDEI_HOME", "", "the folder that holds everything the embedded default keeps; "
             "by default the operating system's folder for a user's application data"),
-    Setting("SIUTINDEI_DATABASE", "sqlite:///$SIUTINDEI_HOME/siutindei.db", "the database",
-            "database"),
+    Setting("SIUTINDEI_DATABASE", "sqlite:///$SIUTINDEI_HOME/siutindei.db", "the database: a file, "
+            "or PostgreSQL (docs/postgresql.md)", "database"),
     Setting("SIUTINDEI_MAIL", "maildir:$SIUTINDEI_HOME/mail", "where mails go", "maildir"),
     Setting("SIUTINDEI_NUDGE", "none", "what wakes the worker: `none`, it asks the ledger",
             "none"),
@@ -101,6 +108,11 @@ SETTINGS: Final = (
 )  # fmt: skip
 
 
+def _shown(parameter: str) -> str:
+    name, mark, _ = parameter.partition("=")
+    return parameter if name in _SHOWN else f"{name}{mark}****" if mark else ""
+
+
 @attrs.frozen(kw_only=True)
 class Value:
     """A setting's value, and where it came from."""
@@ -112,7 +124,10 @@ class Value:
     @property
     def shown(self) -> str:
         """The value for a reader; what may be a password in it is masked."""
-        return _CREDENTIALS.sub("//****@", self.text)
+        if not self.text.startswith(_POSTGRES):
+            return _FILE_CREDENTIALS.sub("//****@", self.text)
+        address, mark, query = _CREDENTIALS.sub("//****@", self.text).partition("?")
+        return address + mark + "&".join(_shown(part) for part in query.split("&"))
 
 
 @attrs.frozen(kw_only=True)
@@ -141,6 +156,12 @@ class Settings:
     def home(self) -> Path:
         """The home."""
         return Path(self.text("SIUTINDEI_HOME"))
+
+    @property
+    def postgres_url(self) -> str | None:
+        """The address of the PostgreSQL database; None when SQLite is used."""
+        text = self.text("SIUTINDEI_DATABASE")
+        return text if text.startswith(_POSTGRES) else None
 
     @property
     def sqlite_path(self) -> str:
@@ -237,6 +258,10 @@ def _check(setting: Setting, text: str) -> str:
         raise Invalid(name, "must be none; this version knows nothing else")
     if form == "address" and not _ADDRESS.fullmatch(text):
         raise Invalid(name, "must be an e-mail address, and nothing else")
+    if form == "database" and text.startswith(_POSTGRES):
+        return text
+    if form == "database" and not text.startswith(_SQLITE):
+        raise Invalid(name, "must be sqlite:///PATH or postgresql://USER@HOST:PORT/NAME")
     prefix = _PREFIXES.get(form)
     if prefix is not None and not (text.startswith(prefix) and len(text) > len(prefix)):
         raise Invalid(name, f"must be {prefix}PATH; this version knows nothing else")

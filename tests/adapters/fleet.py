@@ -5,6 +5,7 @@ A launcher with a single thread imports everything, forks, and lets all of its c
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -18,20 +19,23 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final = 120
+DATABASE: Final = "SIUTINDEI_DATABASE"
 
 
-def run(work: str, home: Path, *, processes: int) -> list[Any]:
+def run(work: str, home: Path, *, processes: int, database: str | None = None) -> list[Any]:
     """Let every process do the same work, and give their answers in no order.
 
     Args:
         work: one of `WORKS`.
         home: where they do it.
         processes: how many.
+        database: the database, when it is another one than the home's.
     """
+    chosen = {} if database is None else {DATABASE: database}
     done = subprocess.run(
         [sys.executable, "-m", "tests.adapters.fleet", work, str(home), str(processes)],
         cwd=ROOT,
-        env=dict(os.environ, PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}"),
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", **chosen},
         capture_output=True,
         encoding="utf-8",
         timeout=SECONDS,
@@ -67,7 +71,8 @@ def _submit(home: Path, *, user: str, command_id: str) -> object:
     from siutindei.bootstrap import build
     from siutindei.settings import read_settings
 
-    services = build(read_settings({}, home=home))
+    environment = {name: os.environ[name] for name in (DATABASE,) if name in os.environ}
+    services = build(read_settings(environment, home=home))
     submitted = services.tickets.submit(
         Context(
             command_id=command_id,
@@ -128,12 +133,13 @@ WORKS: Final[dict[str, Callable[[Path, int], object]]] = {
 
 def _load() -> None:
     """Import what the works import, before there are many of us."""
-    import siutindei.adapters.addresses
-    import siutindei.adapters.codes
-    import siutindei.adapters.directory
-    import siutindei.adapters.erasures
-    import siutindei.adapters.system
-    import siutindei.app.tickets  # noqa: F401  # loading is what they are imported for
+    for name in (
+        *("adapters.addresses", "adapters.codes", "adapters.directory", "adapters.erasures"),
+        *("adapters.system", "app.tickets", "bootstrap"),
+        *(["adapters.postgres"] if DATABASE in os.environ else []),
+    ):
+        importlib.import_module(f"siutindei.{name}")
+    importlib.import_module("email_validator")
 
 
 def _child(work: str, home: Path, number: int, gate: int, out: int) -> None:

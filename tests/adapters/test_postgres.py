@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from siutindei.adapters.postgres import PostgresStore, migrate
+from siutindei.adapters.postgres import PostgresStore
 from tests.contracts import EventStoreContract, VaultContract
 from tests.postgres import fresh_database
 from tests.support import RING, VirtualClock
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 class _OnPostgres:
     @pytest.fixture(autouse=True)
     def url(self) -> Iterator[str]:
-        """An empty database."""
+        """A database without an event."""
         with fresh_database() as url:
             self.address = url
             yield url
 
     def make(self, folder: Path, clock: VirtualClock) -> Any:
-        """Make the tables."""
-        migrate(self.address)
+        """Open the database."""
         return PostgresStore(self.address, master=RING, clock=clock)
 
 

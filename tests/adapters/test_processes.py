@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from siutindei.adapters.directory import JsonDirectory
 from siutindei.adapters.erasures import ErasureFile
 from siutindei.adapters.keys import open_ring
+from siutindei.adapters.postgres import PostgresSchema
 from siutindei.adapters.sqlite import SqliteStore, prepare
 from siutindei.app.ports import CommandRepeated
 from siutindei.bootstrap import build
@@ -23,7 +25,8 @@ from siutindei.domain import notification
 from siutindei.settings import read_settings
 from tests.adapters import fleet
 from tests.contracts import ANN, BOB, append, signed_up
-from tests.support import RING, VirtualClock, context
+from tests.postgres import fresh_database
+from tests.support import RING, VirtualClock, context, drain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +84,36 @@ def test_a_crowd_submits_on_the_first_day(tmp_path: Path) -> None:
         len({entry.context.command_id for entry in log[start : start + 3]}) == 1
         for start in range(0, len(log), 3)
     )
+
+
+def test_a_crowd_submits_on_postgresql(tmp_path: Path) -> None:
+    """A hundred tickets at once get a hundred numbers, and after a drain there is one mail each."""
+    with fresh_database() as url:
+        answers = fleet.run("submit", tmp_path, processes=CROWD, database=url)
+        services = build(read_settings({"SIUTINDEI_DATABASE": url}, home=tmp_path))
+        notices = [entry.requested for entry in services.store.views.notifications()]
+        commands = [entry.context.command_id for entry in services.store.read()]
+        done = drain(services)
+        services.store.close()
+    expected = [f"R{number:05d}" for number in range(1, CROWD + 1)]
+
+    assert expected == sorted(answers, key=str)
+    assert Counter(expected) == Counter(entry.ticket for entry in notices if entry is not None)
+    # Submitted, proved, requested: each command's events stand together.
+    assert CROWD == len(list(groupby(commands)))
+    assert ["sent"] * CROWD == done
+    assert CROWD == len(list((tmp_path / "mail" / "new").iterdir()))
+
+
+def test_a_crowd_migrates_one_database() -> None:
+    """Migrations that are run at the same moment make the tables once, without an error."""
+    with fresh_database(migrated=False) as url:
+        with ThreadPoolExecutor(8) as pool:
+            before = list(pool.map(lambda _: PostgresSchema(url).migrate(), range(8)))
+        found = PostgresSchema(url).version()
+
+    assert [0, *([1] * 7)] == sorted(before)
+    assert PostgresSchema.newest == found
 
 
 def test_a_crowd_repeats_one_command(tmp_path: Path) -> None:
@@ -178,9 +211,11 @@ def test_positions_stay_when_the_file_is_rewritten(store: SqliteStore, database:
 DYING: Final = """
 import os, signal, sys
 from siutindei.adapters import sqlite
+from siutindei.adapters.postgres import PostgresSchema
 from siutindei.adapters.sqlite import SqliteStore, prepare
 from tests.contracts import ANN, BOB, signed_up
-from tests.support import RING, VirtualClock, context
+from tests.postgres import fresh_database
+from tests.support import RING, VirtualClock, context, drain
 
 database, moment = sys.argv[1:]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import reduce
 from pathlib import Path
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from siutindei.adapters import projections
 from siutindei.adapters.memory_mail import MemoryMail
+from siutindei.adapters.postgres import PostgresStore
 from siutindei.adapters.sqlite import MEMORY, SqliteStore
 from siutindei.app import folding
 from siutindei.app.ports import (
@@ -34,12 +35,14 @@ from siutindei.domain.errors import DomainError, Invalid
 from siutindei.domain.personal import of
 from tests import strategies
 from tests.contracts import ANN, append, signed_up, submitted
+from tests.postgres import fresh_database
 from tests.strategies import unhurried
 from tests.support import RING, START, VirtualClock, context, drain, make_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from siutindei.adapters.store import SqlStore
     from siutindei.bootstrap import Services
     from tests.strategies import History
 
@@ -47,15 +50,21 @@ ALL: Final = tuple(projections.NAMES)
 ORGANIZATION: Final = "00000000-0000-4000-8000-00000000000a"
 
 
-@pytest.fixture
-def store() -> Iterator[SqliteStore]:
-    """An empty store."""
-    made = SqliteStore(MEMORY, master=RING, clock=VirtualClock())
-    yield made
-    made.close()
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
+    """An empty store, on each database."""
+    with ExitStack() as stack:
+        made: SqlStore
+        if request.param == "sqlite":
+            made = SqliteStore(MEMORY, master=RING, clock=VirtualClock())
+        else:
+            url = stack.enter_context(fresh_database())
+            made = PostgresStore(url, master=RING, clock=VirtualClock())
+        stack.callback(made.close)
+        yield made
 
 
-def replayed(store: SqliteStore) -> dict[str, str]:
+def replayed(store: SqlStore) -> dict[str, str]:
     """Replay a store into another one, and digest each read model there."""
     memory = SqliteStore(MEMORY, master=RING, clock=VirtualClock())
     memory.project_all(store.read())
@@ -64,7 +73,7 @@ def replayed(store: SqliteStore) -> dict[str, str]:
     return digests
 
 
-def digested(store: SqliteStore) -> dict[str, str]:
+def digested(store: SqlStore) -> dict[str, str]:
     """Digest each read model."""
     return {name: store.digest([name]) for name in ALL}
 
@@ -264,7 +273,7 @@ def test_any_history_of_an_aggregate_is_replayed(history: History) -> None:
     assert stream not in found or folded == (found[stream] or history.aggregate.INITIAL)
 
 
-def test_replaying_takes_up_where_it_stopped(store: SqliteStore) -> None:
+def test_replaying_takes_up_where_it_stopped(store: SqlStore) -> None:
     """A replay in two parts is the same as in one."""
     append(store, "ticket-R00001", submitted())
     append(store, ANN, signed_up())
@@ -283,7 +292,7 @@ def test_replaying_takes_up_where_it_stopped(store: SqliteStore) -> None:
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def pages(store: SqliteStore, limit: int, **filters: Any) -> Iterator[list[str]]:
+def pages(store: SqlStore, limit: int, **filters: Any) -> Iterator[list[str]]:
     """Follow a list to its end, and give the references of each page."""
     cursor = None
     while True:
@@ -295,7 +304,7 @@ def pages(store: SqliteStore, limit: int, **filters: Any) -> Iterator[list[str]]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6, 7, 200])
-def test_a_list_is_followed_while_it_grows(store: SqliteStore, limit: int) -> None:
+def test_a_list_is_followed_while_it_grows(store: SqlStore, limit: int) -> None:
     """Following the cursor visits every row that was there once, newest first."""
     for number in range(1, 7):
         append(store, f"ticket-R{number:05d}", submitted(number, user=f"u{number}"))
@@ -313,7 +322,7 @@ def test_a_list_is_followed_while_it_grows(store: SqliteStore, limit: int) -> No
     assert all(seen)
 
 
-def test_lists_are_filtered(store: SqliteStore) -> None:
+def test_lists_are_filtered(store: SqlStore) -> None:
     """Every filter leaves what fits it, and they combine; a list may be empty."""
     suggestion = submitted(2, ticket_type="organization_suggestion", reference="S00002", user="ann")
     append(store, "ticket-R00001", submitted(1))
@@ -347,7 +356,7 @@ def test_lists_are_filtered(store: SqliteStore) -> None:
     assert (2, 0) == (views.approved_stars("ann"), views.approved_stars("bob"))
 
 
-def test_numbers_grow_past_five_digits(store: SqliteStore) -> None:
+def test_numbers_grow_past_five_digits(store: SqlStore) -> None:
     """The number after 99999 is 100000, and the one after that is higher still."""
     for number in (99_999, 100_000):
         append(store, f"ticket-R{number:05d}", submitted(number, user=f"u{number}"))
@@ -388,7 +397,7 @@ def encoded(text: str) -> str:
     ],
     ids=range(22),
 )
-def test_a_cursor_that_is_none_is_refused(store: SqliteStore, cursor: str) -> None:
+def test_a_cursor_that_is_none_is_refused(store: SqlStore, cursor: str) -> None:
     """What is not the very text of one of our cursors is refused by its field's name."""
     with pytest.raises(Invalid, match="is none of ours") as refused:
         store.views.tickets(cursor=cursor)
@@ -418,7 +427,7 @@ def test_every_position_has_its_cursor(position: int) -> None:
 # --- single rows ----------------------------------------------------------------------------------
 
 
-def test_a_ticket_is_found_by_number_and_uuid_in_any_case(store: SqliteStore) -> None:
+def test_a_ticket_is_found_by_number_and_uuid_in_any_case(store: SqlStore) -> None:
     """Both names of a ticket find it, however they are written; nothing else does."""
     append(store, "ticket-R00001", submitted(id="00000000-0000-4000-8000-00000000000a"))
     names = ("R00001", "r00001", "00000000-0000-4000-8000-00000000000A")
@@ -427,7 +436,7 @@ def test_a_ticket_is_found_by_number_and_uuid_in_any_case(store: SqliteStore) ->
     assert [None] * 4 == [store.views.find_ticket(name) for name in ("", "R1", "%", "R00002")]
 
 
-def test_an_address_finds_who_has_it_now(store: SqliteStore) -> None:
+def test_an_address_finds_who_has_it_now(store: SqlStore) -> None:
     """The newest account of an address is found, and no erased one, nor a former owner."""
     moved = attrs.evolve(signed_up(), fingerprint="0" * 32)
     erased = person.Erased(user="bob", by="eve", reason=of("eve", "asked"), at=START)
@@ -447,7 +456,7 @@ def test_an_address_finds_who_has_it_now(store: SqliteStore) -> None:
     assert views.find_person("eve") is None
 
 
-def test_an_erasure_of_somebody_unknown_is_remembered(store: SqliteStore) -> None:
+def test_an_erasure_of_somebody_unknown_is_remembered(store: SqlStore) -> None:
     """A person of whom nothing but the erasure is known is an erased one."""
     erased = person.Erased(user="ann", by="eve", reason=of("eve", "asked"), at=START)
     append(store, ANN, erased)
@@ -470,7 +479,7 @@ def issued(number: int, **fields: Any) -> challenge.Issued:
     return attrs.evolve(event, **fields)
 
 
-def test_challenges_are_counted_by_what_they_are_charged_to(store: SqliteStore) -> None:
+def test_challenges_are_counted_by_what_they_are_charged_to(store: SqlStore) -> None:
     """Only what was started after the moment counts: for the address, the client, the unproved."""
     append(
         store,
@@ -517,7 +526,7 @@ def requested(id: str, **fields: Any) -> notification.Requested:
     return attrs.evolve(event, **fields)
 
 
-def test_what_is_due_is_listed_longest_due_first(store: SqliteStore) -> None:
+def test_what_is_due_is_listed_longest_due_first(store: SqlStore) -> None:
     """Mails and grants that somebody should look at come in the order in which they are due."""
     append(store, "notification-n1", requested("n1", at=START + timedelta(seconds=2)))
     append(store, "notification-n2", requested("n2"))
@@ -555,7 +564,7 @@ def test_what_is_due_is_listed_longest_due_first(store: SqliteStore) -> None:
     assert ([], None) == (store.views.due(at=at), store.views.next_due())
 
 
-def test_notifications_and_grants_are_filtered(store: SqliteStore) -> None:
+def test_notifications_and_grants_are_filtered(store: SqlStore) -> None:
     """The ledger is listed oldest first, by what was asked, for whom, and how it stands."""
     append(store, "notification-z", requested("z", ticket="R00001"))
     append(store, "notification-a", requested("a", user="ann", kind="ticket_decided"))

@@ -18,7 +18,10 @@ from eventsourcing.tests.persistence import (
     RecorderTestCase,
 )
 
+from siutindei.adapters.postgres import Datastore as PostgresDatastore
+from siutindei.adapters.postgres import Recorder as PostgresRecorder
 from siutindei.adapters.sqlite import MEMORY, Datastore, Recorder, prepare
+from tests.postgres import fresh_database
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -66,6 +69,26 @@ class TestInMemory(_Ours, ApplicationRecorderTestCase[Recorder]):
     def create_recorder(self) -> Recorder:
         """Make the recorder."""
         return self.in_memory()
+
+
+class _OnPostgres(_Ours):
+    def create_recorder(self) -> PostgresRecorder:
+        """Open a fresh database."""
+        database = fresh_database()
+        url = database.__enter__()
+        self.addCleanup(database.__exit__, None, None, None)
+        datastore = PostgresDatastore(url)
+        self.addCleanup(datastore.close)
+        return PostgresRecorder(datastore)
+
+
+@pytest.mark.slow
+class TestOnPostgres(_OnPostgres, ApplicationRecorderTestCase[PostgresRecorder]):
+    """PostgreSQL."""
+
+
+class TestPositionsOnPostgres(_OnPostgres, NonInterleavingNotificationIDsBaseCase):
+    """PostgreSQL: what one transaction appends has positions without a gap."""
 
 
 class TestPositionsOnDisk(_Ours, NonInterleavingNotificationIDsBaseCase):

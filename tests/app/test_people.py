@@ -451,7 +451,7 @@ def files(world: World) -> bytes:
 def test_an_erasure_reaches_every_file(disk: World) -> None:
     """Neither the database, nor its log, nor the mailbox holds the person's address or keys."""
     user = busy(disk)
-    with disk.store._reading() as cursor:
+    with disk.store.reading() as cursor:
         cursor.execute("SELECT wrapped FROM vault_keys WHERE owner = ?", (user,))
         keys = [row["wrapped"] for row in cursor.fetchall()]
     before = files(disk)

@@ -724,7 +724,7 @@ def test_only_a_fingerprint_is_kept_of_an_unknown_user(world: World) -> None:
     """The address of somebody who never signed up is in nothing that is stored, sealed or not."""
     started = world.start(None, "stranger@example.com")
     world.answer(started.challenge, "123456")
-    with world.store._reading() as cursor:
+    with world.store.reading() as cursor:
         cursor.execute("SELECT count(*) AS n FROM vault_keys")
         keys = cursor.fetchone()["n"]
 

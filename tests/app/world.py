@@ -190,7 +190,7 @@ class World:
 
     def bytes(self) -> bytes:
         """Give everything that the store holds, as a thief would read it."""
-        with self.store._reading() as cursor:
+        with self.store.reading() as cursor:
             return b"\n".join(_cells(cursor))
 
     def catalogue(self) -> dict[str, Any]:

@@ -33,7 +33,9 @@ Port = Literal["maildir", "file"]
 SETTLE: Final = 20
 #: A fresh process for each worker, without the cost of importing everything again.
 PROCESSES: Final = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.crash.stage", "siutindei.adapters.sqlite"])
+PROCESSES.set_forkserver_preload(
+    ["tests.crash.stage", *(f"siutindei.adapters.{name}" for name in ("sqlite", "postgres"))]
+)
 
 
 class ShiftedClock:
@@ -129,7 +131,12 @@ class FileMail:
 
 
 def installation(
-    home: Path, port: Port, *, clock: ShiftedClock, die_at: int | None = None
+    home: Path,
+    port: Port,
+    *,
+    clock: ShiftedClock,
+    die_at: int | None = None,
+    database: str | None = None,
 ) -> Services:
     """Build the application of a home, with a journal on its mail port."""
     journal = Journal(home, die_at)
@@ -138,7 +145,10 @@ def installation(
         if port == "maildir"
         else FileMail(home / "sent", journal)
     )
-    settings = read_settings({"SIUTINDEI_SETTLE": str(SETTLE)}, home=home)
+    environment = {"SIUTINDEI_SETTLE": str(SETTLE)}
+    if database is not None:
+        environment["SIUTINDEI_DATABASE"] = database
+    settings = read_settings(environment, home=home)
     return build(settings, clock=clock, mail=mail)
 
 
@@ -157,6 +167,7 @@ class Part:
         ahead: how far its clock is ahead.
         die_at: the entry of the journal at which it dies by itself; None when somebody kills it.
         sign_ins: who starts a sign-in first: users and addresses.
+        database: the database, when it is another one than the home's.
     """
 
     home: Path
@@ -164,12 +175,15 @@ class Part:
     ahead: float = 0
     die_at: int | None = None
     sign_ins: tuple[tuple[str, str], ...] = ()
+    database: str | None = None
 
 
 def act(part: Part, ready: Connection) -> None:
     """Work until the end."""
     clock = ShiftedClock(part.ahead)
-    services = installation(part.home, part.port, clock=clock, die_at=part.die_at)
+    services = installation(
+        part.home, part.port, clock=clock, die_at=part.die_at, database=part.database
+    )
     _ = services.delivery
     ready.send("ready")
     for user, email in part.sign_ins:

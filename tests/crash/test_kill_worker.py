@@ -24,6 +24,7 @@ from tests.crash.stage import (
     share,
     started,
 )
+from tests.postgres import fresh_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +40,11 @@ EMAIL: Final = "ann@example.com"
 class Story:
     """A home whose workers are killed while work arrives."""
 
-    def __init__(self, home: Path, port: Port, seed: int) -> None:
-        self.home, self.port = home, port
+    def __init__(self, home: Path, port: Port, seed: int, database: str | None = None) -> None:
+        self.home, self.port, self.database = home, port, database
         self.chance = random.Random(seed)
         self.clock = ShiftedClock(0)
-        self.services: Services = installation(home, port, clock=self.clock)
+        self.services: Services = installation(home, port, clock=self.clock, database=database)
         self.count = 0
         self.people: list[tuple[str, str]] = []
 
@@ -80,6 +81,7 @@ class Story:
             ahead=self.clock.ahead,
             die_at=die_at,
             sign_ins=tuple(self.people[-2:]) if sign_ins else (),
+            database=self.database,
         )
         process, wire = started(act, part)
         self.submit()
@@ -194,6 +196,26 @@ def test_a_killed_worker_loses_no_mail_and_sends_none_twice(tmp_path: Path, seed
     assert errors["the call ended without sending"] > 3
     assert len(looked_up) > 3
     story.services.store.close()
+
+
+def test_a_worker_killed_on_postgresql_loses_no_mail_and_sends_none_twice(tmp_path: Path) -> None:
+    """Twelve workers are killed while work arrives: each cause has one mail, the books agree."""
+    with fresh_database() as database:
+        story = Story(tmp_path, "maildir", 5, database)
+        for _ in range(12):
+            story.round()
+        story.end()
+        ledgers = story.close_the_books()
+        statuses = {item.status for item in story.services.store.views.notifications()}
+        story.services.store.close()
+    calls = [line for line in lines(tmp_path / "journal") if line[0] == "before"]
+
+    assert not (tmp_path / "siutindei.db").exists()
+    assert sorted(f"maildir-{id}" for id in ledgers) == sorted(
+        path.name for path in (tmp_path / "mail" / "new").iterdir()
+    )
+    assert {"accepted"} == statuses
+    assert not [line for line in calls if line[2] == "there"]
 
 
 def test_a_killed_worker_over_a_port_that_cannot_tell(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_number_is_a_whole_number_in_its_range(setting: object) -> None:
         ("SIUTINDEI_HOME", "/\udcff"),
         ("SIUTINDEI_HOME", "~nobody-of-that-name/x"),
         ("SIUTINDEI_HOME", "/" + "a" * 5000),
-        ("SIUTINDEI_DATABASE", "postgresql://db.example.com/x"),
+        ("SIUTINDEI_DATABASE", "mysql://db.example.com/x"),
         ("SIUTINDEI_DATABASE", "sqlite:///"),
         ("SIUTINDEI_DATABASE", "/tmp/x.db"),
         ("SIUTINDEI_MAIL", "ses"),

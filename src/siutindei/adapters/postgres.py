@@ -1,14 +1,18 @@
 """The event store on PostgreSQL, on `eventsourcing`'s recorder.
 
-What the recorder is given here that it does not have by itself: the table lock is taken first, so
-that rows of read models are never locked before it; every wait has a time-out; a commit whose answer
-was lost is recognised by its command id; the schema is migrated by command, forward only.
+What the recorder is given here that it does not have by itself: one connection, made again when it
+was lost; a lock that is taken before anything is read; an end to every wait; a commit whose answer
+was lost is recognised by what it appended; the schema is migrated by command, forward only.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, LiteralString, cast
 
 import psycopg
 from eventsourcing.persistence import IntegrityError, PersistenceError
@@ -19,11 +23,12 @@ from eventsourcing.postgres import (
 )
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import PoolTimeout
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
 
 from siutindei.adapters import projections, vault
 from siutindei.adapters.store import Change, SqlStore
-from siutindei.app.ports import Conflict, Unavailable, Unusable
+from siutindei.app.ports import CommandRepeated, Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
@@ -34,39 +39,156 @@ if TYPE_CHECKING:
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.sql import Cursor
-    from siutindei.app.ports import Clock, Context
+    from siutindei.app.ports import Clock, Context, Recorded
+
+    Password = Callable[[], str]
 
 SCHEMA_VERSION: Final = 1
-LOCK_SECONDS: Final = 10
+#: How long to wait while others write.
+LOCK_SECONDS: Final = 20.0
 #: How long one statement may take.
-STATEMENT_SECONDS: Final = 30
+STATEMENT_SECONDS: Final = 30.0
+#: How long a transaction may stand still before the server ends it: others wait for its lock.
+IDLE_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 5
+#: How often a lost answer is asked for.
+_QUESTIONS: Final = 3
 #: Two migrations at once: the second waits for the first under this lock.
 _MIGRATION_LOCK: Final = 0x5354_4431
 
+#: libpq's parameters, where the address says nothing else. A network that died is noticed.
+_DEFAULTS: Final = {
+    "connect_timeout": str(CONNECT_SECONDS),
+    "application_name": "siutindei",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
 _TABLES: Final = (
-    "CREATE TABLE stored_events (originator_id TEXT NOT NULL, originator_version BIGINT NOT NULL,"
-    " topic TEXT NOT NULL, state BYTEA NOT NULL,"
-    " notification_id BIGINT GENERATED ALWAYS AS IDENTITY,"
+    "CREATE TABLE stored_events (originator_id TEXT NOT NULL, originator_version INTEGER NOT NULL,"
+    " topic TEXT NOT NULL, state BLOB NOT NULL,"
+    " notification_id INTEGER GENERATED ALWAYS AS IDENTITY,"
     " PRIMARY KEY (originator_id, originator_version))",
     "CREATE UNIQUE INDEX stored_events_notification_id_idx ON stored_events (notification_id)",
     "CREATE TYPE stored_event_text AS"
-    " (originator_id TEXT, originator_version BIGINT, topic TEXT, state BYTEA)",
+    " (originator_id TEXT, originator_version INTEGER, topic TEXT, state BLOB)",
+    # Who locks it has the turn to write. (A lock on the events themselves asks for the right to
+    # change them; PostgreSQL has a right of its own for that only from version 17 on.)
+    "CREATE TABLE write_lock ()",
     "CREATE TABLE commands (command_id TEXT PRIMARY KEY, event_ids TEXT NOT NULL)",
     "CREATE TABLE key_checks (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     *vault.TABLES,
+    # It runs as the owner, who alone may rewrite a table.
+    "CREATE FUNCTION scrub_vault_keys() RETURNS void LANGUAGE sql SECURITY DEFINER"
+    " SET search_path = public, pg_temp AS 'CLUSTER VERBOSE vault_keys USING vault_keys_pkey'",
+    "REVOKE ALL ON FUNCTION scrub_vault_keys() FROM PUBLIC",
     *projections.TABLES,
 )
+#: What each version of the schema adds to the one before.
+_MIGRATIONS: Final = (_TABLES,)
 
 
-# --- the recorder --------------------------------------------------------------------------------
+# --- connections ---------------------------------------------------------------------------------
+
+
+def connect(url: str, password: Password | None = None) -> psycopg.Connection[Any]:
+    """Open a connection; its statements are never prepared, which a proxy between would mind.
+
+    Raises:
+        Unusable: the address cannot be understood; its text may hold a password and is not quoted.
+    """
+    try:
+        parameters: dict[str, Any] = _DEFAULTS | conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise Unusable(
+            "SIUTINDEI_DATABASE is no address of a PostgreSQL database; write it as "
+            "postgresql://USER@HOST:PORT/NAME, special characters in it as %XX"
+        ) from None
+    if password is not None:
+        parameters["password"] = password()
+    return psycopg.connect(
+        **parameters, autocommit=True, prepare_threshold=None, row_factory=dict_row
+    )
+
+
+def _waits(lock_seconds: float) -> LiteralString:
+    """Give the statements that put an end to every wait of the transaction that they are in.
+
+    They are not the session's: behind a proxy the next transaction may be in another one.
+    """
+    settings = {
+        "lock_timeout": f"{int(lock_seconds * 1000)}ms",
+        "statement_timeout": f"{int(STATEMENT_SECONDS * 1000)}ms",
+        "idle_in_transaction_session_timeout": f"{int(IDLE_SECONDS * 1000)}ms",
+        "search_path": "public, pg_temp",
+        # What the digest and the read models say does not depend on the server.
+        "timezone": "UTC",
+    }
+    return "; ".join(
+        f"SET LOCAL {name} = {value if name == 'search_path' else repr(value)}"
+        for name, value in settings.items()
+    )
+
+
+class _Pool:
+    """One connection: opened when it is first needed, checked before use, replaced when lost."""
+
+    def __init__(self, opened: Callable[[], psycopg.Connection[Any]], seconds: float) -> None:
+        self._open = opened
+        self._seconds = seconds
+        self._turn = threading.Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def open(self, wait: bool = False, timeout: float = 0) -> None:  # noqa: FBT001, FBT002
+        """Do nothing: it is opened when it is needed."""
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend the connection to one thread at a time."""
+        if not self._turn.acquire(timeout=self._seconds):
+            raise errors.LockNotAvailable("another thread keeps the connection")
+        try:
+            connection = self._checked()
+            try:
+                yield connection
+            finally:
+                self._tidy(connection)
+        finally:
+            self._turn.release()
+
+    def _checked(self) -> psycopg.Connection[Any]:
+        if self._connection is not None:
+            try:
+                self._connection.execute("SELECT 1")
+            except psycopg.OperationalError:
+                # Closed while it was idle, by the server, a proxy or a fail-over.
+                self.close()
+        if self._connection is None or self._connection.closed:
+            self._connection = self._open()
+        return self._connection
+
+    def _tidy(self, connection: psycopg.Connection[Any]) -> None:
+        """Leave no transaction open behind a block that did not end well."""
+        if connection.info.transaction_status != TransactionStatus.IDLE:
+            try:
+                connection.rollback()
+            except psycopg.Error:
+                self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class Datastore(PostgresDatastore):
-    """`eventsourcing`'s datastore with one connection, checked before use, and time-outs."""
+    """`eventsourcing`'s datastore with one connection, and an end to every wait."""
 
     def __init__(
-        self, url: str, *, lock_seconds: int = LOCK_SECONDS, password: Callable[[], str] | None = None
+        self, url: str, *, lock_seconds: float = LOCK_SECONDS, password: Password | None = None
     ) -> None:
         """Prepare to connect; nothing is opened before it is used.
 
@@ -75,45 +197,43 @@ class Datastore(PostgresDatastore):
             lock_seconds: how long to wait while others write.
             password: asked for a password at every connection (IAM authentication).
         """
-        given = conninfo_to_dict(url)
-        super().__init__(
-            dbname=str(given.pop("dbname", "")),
-            host=str(given.pop("host", "")),
-            port=str(given.pop("port", "") or 5432),
-            user=str(given.pop("user", "")),
-            password=str(given.pop("password", "")),
-            connect_timeout=CONNECT_SECONDS,
-            lock_timeout=lock_seconds,
-            pre_ping=True,
-            get_password_func=password,
-            originator_id_type="text",
+        super().__init__("", "", "", "", "", originator_id_type="text")
+        self.pool.close()
+        pool: Any = _Pool(lambda: connect(url, password), lock_seconds)
+        self.pool = pool
+        self.lock_timeout = max(1, int(lock_seconds))  # for the recorder's own statements
+        self._waits = _waits(lock_seconds)
+
+    @contextmanager
+    def transaction(self, *, commit: bool = False) -> Iterator[psycopg.Cursor[DictRow]]:
+        """Begin a transaction in which no wait is without an end."""
+        begin: LiteralString = (
+            # Each statement sees what was committed before it; under the lock nothing is.
+            "BEGIN ISOLATION LEVEL READ COMMITTED; "
+            if commit
+            else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
         )
-        kwargs = cast("dict[str, Any]", self.pool.kwargs)
-        kwargs["connect_timeout"] = CONNECT_SECONDS
-        kwargs.update(given)
-
-    def after_connect_func(self) -> Callable[[psycopg.Connection[Any]], None]:
-        """Give what is done to a new connection: every wait in it gets an end."""
-        lock = int(self.lock_timeout * 1000)
-        statement = STATEMENT_SECONDS * 1000
-
-        def after_connect(connection: psycopg.Connection[Any]) -> None:
-            connection.autocommit = True
-            connection.execute(
-                "SELECT set_config('lock_timeout', %s, false),"
-                " set_config('statement_timeout', %s, false),"
-                " set_config('idle_in_transaction_session_timeout', %s, false)",
-                (f"{lock}ms", f"{statement}ms", f"{statement}ms"),
-            )
-
-        return after_connect
+        with self.get_connection() as connection:
+            connection.execute(begin + self._waits)
+            yield connection.cursor()
+            if not commit:
+                connection.rollback()
+                return
+            if connection.info.transaction_status == TransactionStatus.INERROR:
+                # PostgreSQL would answer a COMMIT with a silent ROLLBACK.
+                raise Conflict("a part of the change failed; nothing was changed")
+            connection.commit()
 
 
 class Recorder(PostgresApplicationRecorder):
-    """`eventsourcing`'s recorder, used inside a transaction that holds the table's lock."""
+    """`eventsourcing`'s recorder, used inside a transaction that has the turn to write."""
+
+    def __init__(self, datastore: Datastore) -> None:
+        super().__init__(datastore)
+        self.lock_table_statements[-1] = "LOCK TABLE public.write_lock IN EXCLUSIVE MODE"
 
     def lock(self, cursor: psycopg.Cursor[DictRow]) -> None:
-        """Let one transaction append at a time: positions are then in the order of commits."""
+        """Let one transaction write at a time: positions are then in the order of commits."""
         cursor.execute(self.lock_table_statements[-1])
 
     def insert(self, cursor: psycopg.Cursor[DictRow], stored: StoredEvent) -> int:
@@ -149,67 +269,112 @@ class _Cursor:
 # --- the schema ----------------------------------------------------------------------------------
 
 
-def _dialect(statement: str) -> str:
-    return statement.replace(" BLOB", " BYTEA").replace(" INTEGER", " BIGINT")
+def roles() -> str:
+    """Give the SQL of the roles with the least rights."""
+    return resources.files("siutindei.adapters").joinpath("roles.sql").read_text("utf-8")
 
 
-def migrate(url: str) -> tuple[int, int]:
-    """Bring the schema up to this version, forward only; give the version before and after.
+class PostgresSchema:
+    """See `ports.Schema`."""
 
-    Safe to repeat, and to run from two machines at once.
+    newest = SCHEMA_VERSION
 
-    Raises:
-        Unusable: the schema is newer than this version, or may not be changed by this role.
-        Unavailable: the database is down or locked.
-    """
-    with translated(), psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_SECONDS}s",))
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-        before = _version(connection)
-        if before > SCHEMA_VERSION:
-            raise _newer(before)
-        if before < SCHEMA_VERSION:
-            connection.execute("CREATE TABLE schema_version (version BIGINT NOT NULL)")
-            for statement in _TABLES:
-                query: Any = _dialect(statement)
-                connection.execute(query)
-            connection.execute("INSERT INTO schema_version VALUES (%s)", (SCHEMA_VERSION,))
-        return before, SCHEMA_VERSION
+    def __init__(
+        self, url: str, *, password: Password | None = None, lock_seconds: float = LOCK_SECONDS
+    ) -> None:
+        self._url = url
+        self._password = password
+        self._lock_seconds = lock_seconds
 
+    @contextmanager
+    def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        with (
+            translated(),
+            connect(self._url, self._password) as connection,
+            connection.transaction(),
+        ):
+            connection.execute(_waits(self._lock_seconds))
+            yield connection
 
-def prepare(url: str) -> bool:
-    """Check the schema; say whether there is no event yet.
+    def version(self) -> int:
+        """Say which version the schema has, 0 when there is none."""
+        with self._transaction() as connection:
+            return _version(connection)
 
-    Raises:
-        Unusable: not migrated, newer, or another database than ours.
-        Unavailable: down or locked.
-    """
-    with translated(), psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
-        version = _version(connection)
-        if version > SCHEMA_VERSION:
-            raise _newer(version)
-        if version < SCHEMA_VERSION:
-            msg = "the database is not migrated; run: siutindei database migrate"
-            raise Unusable(msg)
-        return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
+    def migrate(self) -> int:
+        """Bring the schema up to this version, whoever else does so too; give the one before."""
+        with self._transaction() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+            before = _version(connection)
+            if before == 0:
+                connection.execute("CREATE TABLE siutindei_schema (version BIGINT NOT NULL)")
+                connection.execute("INSERT INTO siutindei_schema VALUES (0)")
+            for statements in _MIGRATIONS[before:]:
+                for statement in statements:
+                    query: Any = _dialect(statement)
+                    connection.execute(query)
+            if before < SCHEMA_VERSION:
+                connection.execute("UPDATE siutindei_schema SET version = %s", (SCHEMA_VERSION,))
+            return before
+
+    def prepare(self) -> bool:
+        """Check the schema; say whether there is no event yet."""
+        with self._transaction() as connection:
+            if _version(connection) < SCHEMA_VERSION:
+                raise Unusable(_NOT_MIGRATED)
+            return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
 
 
 def _version(connection: psycopg.Connection[Any]) -> int:
-    row = connection.execute("SELECT to_regclass('schema_version') IS NOT NULL").fetchone()
-    if row is None or not row[0]:
-        return 0
-    found = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
-    return 0 if found is None else int(found[0])
+    """Say which version the schema has; another program's database is refused."""
+    if _one(connection, "SELECT to_regclass('public.siutindei_schema') IS NOT NULL AS found"):
+        version = int(_one(connection, "SELECT max(version) AS found FROM siutindei_schema"))
+        if version > SCHEMA_VERSION:
+            raise Unusable(
+                f"the database was made by a newer version (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}); install that version"
+            )
+        return version
+    if _one(connection, _FOREIGN):
+        raise Unusable("the database holds the tables of another program; name another one")
+    return 0
 
 
-def _newer(version: int) -> Unusable:
-    return Unusable(
-        f"the database was made by a newer version (schema {version}, this one knows "
-        f"{SCHEMA_VERSION}); install that version"
-    )
+def _one(connection: psycopg.Connection[Any], query: LiteralString) -> Any:
+    row = connection.execute(query).fetchone()
+    return row["found"] if row is not None else None
+
+
+#: Whether there is a table that is neither ours nor an extension's.
+_FOREIGN: Final = (
+    "SELECT EXISTS (SELECT 1 FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace"
+    " AND c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT 1 FROM pg_depend AS d"
+    " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) AS found"
+)
+_NOT_MIGRATED: Final = "the database is not migrated; run: siutindei database migrate"
+
+
+def _dialect(statement: str) -> str:
+    """Write a statement as PostgreSQL has it; texts are compared byte by byte, as SQLite does."""
+    if not statement.startswith(("CREATE TABLE", "CREATE TYPE")):
+        return statement
+    for pattern, replacement in _TYPES:
+        statement = re.sub(pattern, replacement, statement)
+    return statement
+
+
+_TYPES: Final = (
+    (r"\bTEXT\b", 'TEXT COLLATE "C"'),
+    (r"\bBLOB\b", "BYTEA"),
+    (r"\bINTEGER\b", "BIGINT"),
+)
 
 
 # --- errors --------------------------------------------------------------------------------------
+
+
+class Lost(Unavailable):
+    """The connection died; a change that was being committed may have been or not."""
 
 
 @contextmanager
@@ -217,7 +382,7 @@ def translated() -> Iterator[None]:
     """Turn the database's errors into the port's; none of them quotes a value."""
     try:
         yield
-    except (psycopg.Error, PersistenceError, PoolTimeout) as error:
+    except (psycopg.Error, PersistenceError) as error:
         raise _translate(error) from error
     except UnicodeEncodeError:
         raise Invalid("text", "is not valid text (a lone surrogate)") from None
@@ -228,25 +393,48 @@ def _translate(error: Exception) -> Exception:
     match cause:
         case errors.UniqueViolation():
             return Conflict("somebody else was first; load it and decide again")
-        case errors.LockNotAvailable() | errors.QueryCanceled() | errors.DeadlockDetected():
+        case errors.LockNotAvailable() | errors.DeadlockDetected():
             return Unavailable("the database is locked by another process; try again")
+        case errors.QueryCanceled():
+            return Unavailable("the database is too slow; nothing was changed, try again")
         case errors.DiskFull():
             return Unavailable(
                 "the database's disk is full; nothing was changed, make room and try again"
             )
+        case errors.ReadOnlySqlTransaction() | errors.ObjectNotInPrerequisiteState():
+            return Lost("the database can only be read now (a standby, or a fail-over); try again")
         case errors.UndefinedTable() | errors.UndefinedColumn() | errors.UndefinedObject():
-            return Unusable("the database is not migrated; run: siutindei database migrate")
+            return Unusable(_NOT_MIGRATED)
         case errors.InsufficientPrivilege():
             return Unusable("the database's role may not do this; see docs/postgresql.md")
         case errors.UntranslatableCharacter() | errors.CharacterNotInRepertoire():
             return Invalid("text", "is not valid text")
         case psycopg.DataError():
             return Invalid("text", "is not valid text (a NUL)")
-        case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
-            return Unavailable("the database is down or out of reach; try again")
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return _unreached(cause)
     if isinstance(error, IntegrityError):
         return Conflict("somebody else was first; load it and decide again")
     return error
+
+
+def _unreached(error: psycopg.Error) -> Exception:
+    """Tell a server that refuses us from one that is away; libpq says which in words only."""
+    text = str(error)
+    for words, mend in _REFUSALS:
+        if words in text:
+            return Unusable(f"the database refuses the connection: {mend}")
+    return Lost("the database is down or out of reach; try again")
+
+
+_REFUSALS: Final = (
+    ("password authentication failed", "correct the name or the password in SIUTINDEI_DATABASE"),
+    ("invalid ", "correct SIUTINDEI_DATABASE"),
+    ("no password supplied", "it wants a password; see docs/postgresql.md"),
+    ("no pg_hba.conf entry", "its rules do not allow this host, name or encryption"),
+    ('" does not exist', "there is no such database or role; correct SIUTINDEI_DATABASE"),
+    ("permission denied for database", "this role may not connect; see docs/postgresql.md"),
+)
 
 
 # --- the store -----------------------------------------------------------------------------------
@@ -263,10 +451,10 @@ class PostgresStore(SqlStore):
         *,
         master: KeyRing,
         clock: Clock,
-        lock_seconds: int = LOCK_SECONDS,
-        password: Callable[[], str] | None = None,
+        lock_seconds: float = LOCK_SECONDS,
+        password: Password | None = None,
     ) -> None:
-        """Prepare to use a database that `migrate` made ready.
+        """Prepare to use a database that was migrated.
 
         Args:
             url: `postgresql://...`
@@ -284,46 +472,95 @@ class PostgresStore(SqlStore):
     def reading(self) -> Iterator[Cursor]:
         """Begin a transaction that changes nothing and sees one moment."""
         with translated(), self._datastore.transaction(commit=False) as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield _Cursor(cursor)
 
     @contextmanager
     def writing(self) -> Iterator[Cursor]:
-        """Begin a transaction that holds the write lock."""
+        """Begin a transaction that has the turn to write."""
         with translated(), self._datastore.transaction(commit=True) as cursor:
             self._recorder.lock(cursor)
             yield _Cursor(cursor)
 
     @contextmanager
     def transaction(self, context: Context) -> Iterator[Change]:
-        """Begin a change; when only the answer to its commit was lost, it succeeded all the same."""
-        finished = False
+        """Begin a change; a commit whose answer was lost succeeded all the same."""
+        change: Change | None = None
         try:
-            with super().transaction(context) as change:
-                yield change
-                finished = True
-        except Unavailable:
-            if not finished or not self._was_committed(context.command_id):
+            with super().transaction(context) as begun:
+                yield begun
+                change = begun
+        except Lost:
+            if change is None or not change.appended:
                 raise
+            self._ask(context, change.appended[-1])
 
-    def _was_committed(self, command_id: str) -> bool:
-        with self.reading() as cursor:
-            cursor.execute("SELECT 1 FROM commands WHERE command_id = ?", (command_id,))
-            return cursor.fetchone() is not None
+    def _ask(self, context: Context, newest: Recorded) -> None:
+        """Find out whether a change was committed.
+
+        Raises:
+            CommandRepeated: it was not, but meanwhile the command was carried out elsewhere.
+            Unavailable: it was not, or nobody could tell.
+        """
+        for question in range(1, _QUESTIONS + 1):
+            try:
+                # The lost transaction may still be on its way: the lock is free when it is over.
+                with self.writing() as cursor:
+                    cursor.execute(
+                        "SELECT c.event_ids, e.notification_id FROM commands AS c"
+                        " LEFT JOIN stored_events AS e ON e.notification_id = ?"
+                        " AND e.originator_id = ? AND e.originator_version = ?"
+                        " WHERE c.command_id = ?",
+                        (newest.position, newest.stream, newest.version, context.command_id),
+                    )
+                    row = cursor.fetchone()
+                break
+            except Unavailable as error:
+                if question == _QUESTIONS:
+                    raise Unavailable(
+                        "the database went away while it committed, and nobody can tell whether "
+                        "it did; repeat the command under the same command id to learn"
+                    ) from error
+                self.clock.sleep(question)
+        if row is None:
+            raise Unavailable("the database went away; nothing was changed, try again")
+        if row["notification_id"] is None:
+            raise CommandRepeated(json.loads(row["event_ids"]))
 
     def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
         """Insert one event, and give its position."""
         return self._recorder.insert(cast("_Cursor", cursor).psycopg, stored)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close the connection."""
         self._datastore.close()
 
     def scrub(self) -> None:
         """Rewrite the table of keys without what was deleted.
 
         What the server's own log and its backups hold until they are recycled is out of reach from
-        here: see docs/privacy.md.
+        here: see docs/postgresql.md.
+
+        Raises:
+            Unavailable: others still read from before; what was destroyed is in the file until this
+                is done again.
         """
-        with translated(), self._datastore.get_connection() as connection:
-            connection.execute("VACUUM FULL vault_keys")
+        kept: list[int] = []
+
+        def note(notice: psycopg.errors.Diagnostic) -> None:
+            # "5 dead row versions cannot be removed yet.", in the server's language.
+            found = re.match(r"\s*(\d+)", notice.message_detail or "")
+            kept.append(int(found.group(1)) if found else 0)
+
+        with translated(), self._datastore.transaction(commit=True) as cursor:
+            connection = cursor.connection
+            connection.add_notice_handler(note)
+            try:
+                self._recorder.lock(cursor)
+                cursor.execute("SELECT scrub_vault_keys()")
+            finally:
+                connection.remove_notice_handler(note)
+        if any(kept):
+            raise Unavailable(
+                "erased, but others still read the database as it was before: "
+                "erase again to rewrite the file without it"
+            )

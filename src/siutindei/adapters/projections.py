@@ -155,8 +155,8 @@ def _project_notification(cursor: Cursor, recorded: Recorded) -> None:
     due_at = None if state.due_at is None else micros(state.due_at)
     if isinstance(event, notification.Requested):
         cursor.execute(
-            "INSERT INTO notifications (id, kind, status, ticket, person, due_at, position, document)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO notifications (id, kind, status, ticket, person, due_at, position,"
+            " document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 id,
                 event.kind,
@@ -392,7 +392,7 @@ def rows(cursor: Cursor, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
     for name in names:
         cursor.execute(f"SELECT * FROM {name} ORDER BY {NAMES[name]}")
         while (row := cursor.fetchone()) is not None:
-            yield name, *row
+            yield name, *(row[column] for column in row.keys())  # noqa: SIM118  # not a dict on SQLite
 
 
 def _person(row: Any) -> PersonRow | None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import attrs
 from eventsourcing.persistence import (
     ConnectionUnavailableError,
     IntegrityError,
@@ -193,6 +194,35 @@ def connect(database: str, *, seconds: float = LOCK_SECONDS) -> sqlite3.Connecti
 # --- the schema ----------------------------------------------------------------------------------
 
 
+@attrs.frozen
+class SqliteSchema:
+    """See `ports.Schema`: a file gets its tables when it is first needed."""
+
+    database: str
+    newest: int = SCHEMA_VERSION
+
+    def version(self) -> int:
+        """Say which version the file has, 0 when there is none; none is made."""
+        with translated(self.database):
+            try:
+                if not _is_there(Path(self.database)):
+                    return 0
+            except OSError as error:
+                raise refusal(f"{self.database} cannot be read", error) from error
+            with closing(connect(self.database)) as connection:
+                return _checked_version(self.database, connection)
+
+    def migrate(self) -> int:
+        """Make the tables when there are none; give the version before."""
+        before = self.version()
+        self.prepare()
+        return before
+
+    def prepare(self) -> bool:
+        """Make the tables when there are none; say whether there is no event yet."""
+        return prepare(self.database)
+
+
 def prepare(database: str, *, lock_seconds: float = LOCK_SECONDS) -> bool:
     """Make the schema when there is none; say whether there is no event yet.
 
@@ -211,16 +241,21 @@ def prepare(database: str, *, lock_seconds: float = LOCK_SECONDS) -> bool:
             raise refusal(f"{database} cannot be made or read", error) from error
         connection = connect(database, seconds=lock_seconds)
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                msg = (
-                    f"{database} was made by a newer version (schema {version}, this one knows "
-                    f"{SCHEMA_VERSION}); install that version"
-                )
-                raise Unusable(msg)
+            _checked_version(database, connection)
             return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
         finally:
             connection.close()
+
+
+def _checked_version(database: str, connection: sqlite3.Connection) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        msg = (
+            f"{database} was made by a newer version (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); install that version"
+        )
+        raise Unusable(msg)
+    return version
 
 
 def _is_there(path: Path) -> bool:

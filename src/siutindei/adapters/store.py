@@ -48,7 +48,7 @@ class Change:
         self._context = context
         self._vault = CursorVault(cursor, store.master)
         self._at = store.clock.now()
-        self._event_ids: list[str] = []
+        self.appended: list[Recorded] = []
         self._views = SqlViews(self._reading)
 
     @contextmanager
@@ -99,7 +99,7 @@ class Change:
             projections.project(self._cursor, sealed)
             # The caller goes on with what it knows: the clear event.
             appended.append(attrs.evolve(sealed, event=event))
-            self._event_ids.append(sealed.id)
+            self.appended.append(sealed)
         return tuple(appended)
 
     def _require(self, stream: str, version: int) -> None:
@@ -138,10 +138,10 @@ class Change:
 
     def finish(self) -> None:
         """Remember the command, when it changed anything."""
-        if self._event_ids:
+        if self.appended:
             self._cursor.execute(
                 "INSERT INTO commands (command_id, event_ids) VALUES (?, ?)",
-                (self._context.command_id, json.dumps(self._event_ids)),
+                (self._context.command_id, json.dumps([entry.id for entry in self.appended])),
             )
 
 

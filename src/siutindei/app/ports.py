@@ -294,6 +294,38 @@ class EventStore(Vault, Protocol):
         """
 
 
+class Schema(Protocol):
+    """The tables of the store."""
+
+    @property
+    def newest(self) -> int:
+        """The version that this program knows."""
+
+    def version(self) -> int:
+        """Say which version the database has, 0 when it has no tables yet.
+
+        Raises:
+            Unavailable: locked or out of reach.
+            Unusable: not our database, too new, or corrupt.
+        """
+
+    def migrate(self) -> int:
+        """Bring the database up to `newest`, whoever else does so too; give the version before.
+
+        Raises:
+            Unavailable: locked, full or out of reach; nothing was changed.
+            Unusable: not our database, too new, or not ours to change.
+        """
+
+    def prepare(self) -> bool:
+        """Make sure that the database can be used; say whether it holds no event yet.
+
+        Raises:
+            Unavailable: locked, full or out of reach.
+            Unusable: not migrated, not our database, too new, or corrupt.
+        """
+
+
 # --- read models ---------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from siutindei.entrypoints.cli import (
+    database,
     demo,
     history,
     installation,
@@ -63,6 +64,7 @@ for command in (
     ledger.dead_letter,
     history.history,
     people.person,
+    database.database,
     installation.config,
     installation.doctor,
 ):
