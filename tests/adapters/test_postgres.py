@@ -1,19 +1,41 @@
-"""The store on PostgreSQL: what its ports promise."""
+"""The store on PostgreSQL: its ports' promises, lost connections, lost answers, locks and roles."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
-from siutindei.adapters.postgres import PostgresStore
-from tests.contracts import EventStoreContract, VaultContract
-from tests.postgres import fresh_database
-from tests.support import RING, VirtualClock
+from siutindei.adapters.memory_mail import MemoryMail
+from siutindei.adapters.postgres import (
+    IDLE_SECONDS,
+    STATEMENT_SECONDS,
+    PostgresSchema,
+    PostgresStore,
+    Recorder,
+    connect,
+    roles,
+)
+from siutindei.adapters.projections import NAMES
+from siutindei.app.commands import transact
+from siutindei.app.ports import CommandRepeated, Conflict, MailRefused, Unavailable, Unusable
+from siutindei.domain.errors import Invalid
+from tests.contracts import ANN, BOB, EventStoreContract, VaultContract, append, signed_up
+from tests.postgres import Break, Wire, address, execute, fresh_database, restart, server
+from tests.support import RING, VirtualClock, context, drain, make_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from siutindei.app.ports import Context, Recorded, Transaction
+    from siutindei.bootstrap import Services
+
+ALL: Final = tuple(NAMES)
 
 
 class _OnPostgres:
@@ -35,3 +57,679 @@ class TestEventStoreOnPostgres(_OnPostgres, EventStoreContract):
 
 class TestVaultOnPostgres(_OnPostgres, VaultContract):
     """PostgreSQL keeps the keys."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A database without an event."""
+    with fresh_database() as url:
+        yield url
+
+
+@contextmanager
+def opened(url: str, **options: Any) -> Iterator[PostgresStore]:
+    """Open a store for a while."""
+    store = PostgresStore(url, master=RING, clock=VirtualClock(), **options)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    """A store on it."""
+    with opened(url) as store:
+        yield store
+
+
+def database(url: str) -> str:
+    """Give the name of a database."""
+    return urlsplit(url).path.removeprefix("/")
+
+
+def terminate(url: str) -> int:
+    """End every connection to a database, and say how many there were."""
+    return len(
+        execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE datname = %s AND backend_type = 'client backend'",
+            values=[database(url)],
+        )
+    )
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def test_a_process_has_one_connection(store: PostgresStore, url: str) -> None:
+    """However often it is used, by however many threads, a store has one connection."""
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: append(store, f"person-{n}", signed_up(f"{n}")), range(8)))
+
+    assert 8 == store.last_position()
+    assert 1 == terminate(url)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_connection_that_was_closed_while_idle_is_made_again(
+    store: PostgresStore, url: str, times: int
+) -> None:
+    """Neither a read nor a write notices that the server ended the connection in between."""
+    for number in range(times):
+        assert 1 == terminate(url)
+        append(store, ANN, signed_up())
+        assert 1 == terminate(url)
+        assert number + 1 == len(store.load(ANN))
+
+
+def test_a_server_that_was_started_again_is_used_again(store: PostgresStore) -> None:
+    """After a restart of the server the same store goes on."""
+    append(store, ANN, signed_up())
+    restart()
+    append(store, ANN, signed_up())
+
+    assert [1, 2] == [entry.version for entry in store.load(ANN)]
+
+
+def test_a_server_that_is_away_is_unavailable_and_nothing_happened(tmp_path: Path) -> None:
+    """Nobody answers: try again."""
+    with pytest.raises(Unavailable, match="down or out of reach"):
+        PostgresSchema(f"postgresql://me@/db?host={tmp_path}").version()
+    with (
+        pytest.raises(Unavailable, match="down or out of reach"),
+        opened(f"postgresql://me@/db?host={tmp_path}"),
+    ):
+        pass
+
+
+def test_a_connection_that_dies_within_a_change_undoes_it(store: PostgresStore, url: str) -> None:
+    """What was appended before the connection died is not there, and the caller is told so."""
+
+    def work(tx: Transaction) -> None:
+        tx.append(ANN, 0, [signed_up()])
+        terminate(url)
+        tx.append(BOB, 0, [signed_up("bob")])
+
+    with pytest.raises(Unavailable):
+        transact(store, context(), work)
+
+    assert [] == list(store.read())
+    assert 1 == append(store, ANN, signed_up())[0].version
+
+
+def test_a_password_is_asked_for_at_every_connection(url: str) -> None:
+    """A token that lives for minutes is made anew for each connection, and for none in between."""
+    asked: list[int] = []
+
+    def password() -> str:
+        asked.append(len(asked))
+        return "a token"
+
+    with opened(url, password=password) as store:
+        append(store, ANN, signed_up())
+        append(store, ANN, signed_up())
+        before = list(asked)
+        terminate(url)
+        append(store, ANN, signed_up())
+
+    assert ([0], [0, 1]) == (before, asked)
+
+
+def test_an_address_that_is_none_is_refused_without_being_quoted() -> None:
+    """What cannot be understood may hold a password."""
+    for wrong in ("postgresql://me:geheim@h/x?passwort=geheim", "postgresql://me:ge%heim@h/x"):
+        with pytest.raises(Unusable, match="no address") as refused:
+            PostgresSchema(wrong).version()
+        assert "geheim" not in repr(refused.value)
+        assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "words"),
+    [
+        ("not_there", "postgres", "no such database or role"),
+        ("postgres", "nobody", "no such database or role"),
+    ],
+)
+def test_a_server_that_refuses_is_no_server_that_is_away(name: str, user: str, words: str) -> None:
+    """Trying again does not help against a wrong name: it is the installation that is wrong."""
+    with pytest.raises(Unusable, match=words):
+        PostgresSchema(address(name, user)).version()
+
+
+def test_no_statement_is_prepared(store: PostgresStore, url: str) -> None:
+    """A proxy that hands each transaction to another connection has none to look for."""
+    for _ in range(8):
+        append(store, ANN, signed_up())
+    with store.reading() as cursor:
+        cursor.execute("SELECT count(*) AS n FROM pg_prepared_statements")
+        found = cursor.fetchone()["n"]
+
+    assert 0 == found
+
+
+# --- waits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_every_wait_has_an_end(url: str, writes: bool) -> None:
+    """Locks, statements and idle transactions end by themselves, in reads and writes, and the
+    settings are the transaction's own.
+    """
+    names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    with opened(url, lock_seconds=2) as store:
+        with (store.writing if writes else store.reading)() as cursor:
+            cursor.execute("SELECT name, setting FROM pg_settings WHERE name IN (?, ?, ?)", names)
+            found = {row["name"]: int(row["setting"]) / 1000 for row in cursor.fetchall()}
+        with store._datastore.get_connection() as connection:
+            after = connection.execute("SHOW statement_timeout").fetchone()
+
+    assert dict(zip(names, (2, STATEMENT_SECONDS, IDLE_SECONDS), strict=True)) == found
+    assert {"statement_timeout": "0"} == after
+
+
+def test_a_statement_that_takes_too_long_is_ended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that nothing was changed, and the store goes on."""
+    monkeypatch.setattr("siutindei.adapters.postgres.STATEMENT_SECONDS", 0.02)
+    with opened(url) as store:
+        with pytest.raises(Unavailable, match="too slow"), store.writing() as cursor:
+            cursor.execute("SELECT pg_sleep(30)")
+
+        assert 1 == append(store, ANN, signed_up())[0].version
+
+
+def test_a_process_that_stands_still_loses_its_turn(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that is frozen in mid-transaction does not keep the others for ever."""
+    with opened(url) as other, ExitStack() as stack:
+        with monkeypatch.context() as patch:
+            patch.setattr("siutindei.adapters.postgres.IDLE_SECONDS", 0.02)
+            frozen = stack.enter_context(opened(url))
+
+        def work(tx: Transaction) -> None:
+            append(other, BOB, signed_up("bob"))
+            tx.append(ANN, 0, [signed_up()])
+
+        with pytest.raises(Unavailable):
+            transact(frozen, context(), work)
+
+        assert [BOB] == [entry.stream for entry in frozen.read()]
+
+
+def test_a_turn_that_does_not_come_is_unavailable(url: str) -> None:
+    """Who waits for another writer longer than allowed is told to try again."""
+    with opened(url) as first, opened(url, lock_seconds=0.05) as second:
+        with first.transaction(context()) as tx:
+            tx.append(ANN, 0, [signed_up()])
+            with pytest.raises(Unavailable, match="locked by another process"):
+                append(second, BOB, signed_up("bob"))
+            seen = list(second.read())
+
+        assert [] == seen
+        assert 1 == len(append(second, BOB, signed_up("bob")))
+
+
+def test_a_thread_that_waits_for_the_connection_in_vain_is_told(url: str) -> None:
+    """The one connection is another thread's: try again."""
+    with opened(url, lock_seconds=0.05) as store, store.reading(), ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(store.last_position)
+
+        assert isinstance(waits.exception(), Unavailable)
+
+
+def test_a_change_of_which_a_part_failed_is_no_change(store: PostgresStore) -> None:
+    """A refusal that is swallowed in mid-transaction does not become a silent loss."""
+    append(store, ANN, signed_up())
+
+    def work(tx: Transaction) -> None:
+        tx.append(BOB, 0, [signed_up("bob")])
+        with suppress(Conflict):
+            tx.append(ANN, 0, [signed_up()])
+
+    with pytest.raises(Conflict):
+        transact(store, context(), work)
+
+    assert [ANN] == [entry.stream for entry in store.read()]
+
+
+def test_a_database_that_can_only_be_read_is_not_available_for_writing(url: str) -> None:
+    """While a fail-over is under way, reads work and a write changes nothing."""
+    execute(f"ALTER DATABASE {database(url)} SET default_transaction_read_only = on")
+    with opened(url) as store:
+        with pytest.raises(Unavailable, match="can only be read"):
+            append(store, ANN, signed_up())
+
+        assert [] == list(store.load(ANN))
+
+
+def test_text_that_the_database_cannot_hold_is_refused(store: PostgresStore) -> None:
+    """A NUL or half a character is the caller's mistake, and is not quoted."""
+    for text in ("a\0b", "a\ud800b"):
+        with pytest.raises(Invalid, match="not valid text") as refused:
+            store.load(text)
+        assert text not in str(refused.value)
+
+
+# --- an answer that was lost ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def wire(url: str) -> Iterator[Wire]:
+    """A wire to the database that can break."""
+    made = Wire(url)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("how", ["after", "late"])
+def test_a_change_whose_answer_was_lost_succeeded_once(wire: Wire, how: Break) -> None:
+    """The caller gets success, and what it was given is what is stored."""
+    with opened(wire.url) as store:
+        wire.script = [how]
+        appended = append(store, ANN, signed_up())
+        stored = list(store.read())
+
+    assert [how] == wire.broken
+    assert [(1, 1)] == [(entry.version, entry.position) for entry in stored]
+    assert [entry.position for entry in appended] == [entry.position for entry in stored]
+
+
+def test_a_change_that_the_server_never_heard_of_did_not_happen(wire: Wire) -> None:
+    """The connection died before the commit: try again, and again under the same command id."""
+    with opened(wire.url) as store:
+        wire.script = ["before"]
+        with pytest.raises(Unavailable, match="nothing was changed"):
+            _sign_up(store, context("c1"))
+        nothing = list(store.read())
+        _sign_up(store, context("c1"))
+        stored = list(store.read())
+
+    assert [] == nothing
+    assert ["c1"] == [entry.context.command_id for entry in stored]
+
+
+def test_an_answer_that_nobody_can_give_is_said_to_be_unknown(wire: Wire) -> None:
+    """The server is away for good after the commit: nobody claims that nothing was changed."""
+    with opened(wire.url) as store:
+        wire.script = ["after"]
+
+        def work(tx: Transaction) -> None:
+            tx.append(ANN, 0, [signed_up()])
+            wire.refuse = True
+
+        with pytest.raises(Unavailable, match="repeat the command under the same command id"):
+            transact(store, context("c1"), work)
+        wire.refuse = False
+        with pytest.raises(CommandRepeated) as repeated:
+            _sign_up(store, context("c1"))
+
+    assert (f"{ANN}/1",) == repeated.value.event_ids
+
+
+def test_a_command_that_somebody_else_carried_out_meanwhile_is_repeated(
+    wire: Wire, url: str
+) -> None:
+    """The commit never came, and the same command was carried out elsewhere: that is the answer."""
+    with opened(wire.url) as store, opened(url) as other:
+        wire.script = ["before"]
+        wire.meanwhile = lambda: _sign_up(other, context("c1"))
+        with pytest.raises(CommandRepeated) as repeated:
+            _sign_up(store, context("c1"))
+        stored = list(store.read())
+
+    assert (f"{ANN}/1",) == repeated.value.event_ids
+    assert 1 == len(stored)
+
+
+def test_a_lost_answer_to_nothing_is_no_loss(wire: Wire) -> None:
+    """A change without an event can be done again."""
+    with opened(wire.url) as store:
+        wire.script = ["after"]
+        with pytest.raises(Unavailable):
+            transact(store, context(), lambda tx: tx.destroy_keys("ann"))
+
+
+def _sign_up(store: PostgresStore, command: Context) -> None:
+    transact(store, command, lambda tx: tx.append(ANN, len(tx.load(ANN)), [signed_up()]))
+
+
+# --- the log under concurrent writers -------------------------------------------------------------
+
+
+def followed(url: str) -> list[Recorded]:
+    """Follow the log while a second writer comes in the middle of a first one's change."""
+    with ExitStack() as stack:
+        first, second, reader = (stack.enter_context(opened(url)) for _ in range(3))
+        with ThreadPoolExecutor(1) as pool, first.transaction(context()) as tx:
+            tx.append(ANN, 0, [signed_up()])
+            other = pool.submit(append, second, BOB, signed_up("bob"))
+            while not other.done() and not waits_for_a_lock(url):
+                pass
+            seen = list(reader.read())
+        seen += reader.read(after=seen[-1].position if seen else 0)
+        assert 2 == len(list(reader.read()))
+    return seen
+
+
+def waits_for_a_lock(url: str) -> bool:
+    """Whether somebody waits for a lock in a database."""
+    return bool(
+        execute(
+            "SELECT 1 FROM pg_locks JOIN pg_database AS d ON d.oid = database"
+            " WHERE NOT granted AND d.datname = %s",
+            values=[database(url)],
+        )
+    )
+
+
+def test_reading_the_log_skips_nothing(url: str) -> None:
+    """A second writer waits until the first commits: who follows the log sees both."""
+    assert [ANN, BOB] == [entry.stream for entry in followed(url)]
+
+
+def test_reading_the_log_without_the_lock_skips_an_event(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the lock the one who follows loses the event of the writer that commits second."""
+    monkeypatch.setattr(Recorder, "lock", lambda self, cursor: None)
+
+    assert [BOB] == [entry.stream for entry in followed(url)]
+
+
+# --- the schema -----------------------------------------------------------------------------------
+
+
+def test_a_database_is_migrated_by_command() -> None:
+    """Before it cannot be used, after it can; doing it again does nothing."""
+    with fresh_database(migrated=False) as url:
+        schema = PostgresSchema(url)
+        for use in (schema.prepare, lambda: use_store(url)):
+            with pytest.raises(Unusable, match="siutindei database migrate"):
+                use()
+        versions = [schema.version(), schema.migrate(), schema.version(), schema.migrate()]
+
+        assert [0, 0, 1, 1] == versions
+        assert schema.prepare()
+        use_store(url)
+        assert not schema.prepare()
+
+
+def use_store(url: str) -> None:
+    """Append an event."""
+    with opened(url) as store:
+        append(store, ANN, signed_up())
+
+
+def test_a_migration_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tables are made, or none."""
+    with fresh_database(migrated=False) as url:
+        monkeypatch.setattr(
+            "siutindei.adapters.postgres._MIGRATIONS", (("CREATE TABLE a ()", "CREATE TABLE a ()"),)
+        )
+        with pytest.raises(psycopg.Error):
+            PostgresSchema(url).migrate()
+
+        assert 0 == PostgresSchema(url).version()
+
+
+def test_a_migration_waits_no_longer_than_it_may() -> None:
+    """While somebody else migrates, a second one gives up after its time."""
+    with fresh_database(migrated=False) as url, connect(url) as other, other.transaction():
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (0x5354_4431,))
+        with pytest.raises(Unavailable, match="locked"):
+            PostgresSchema(url, lock_seconds=0.05).migrate()
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE siutindei_schema SET version = 99", "newer version"),
+        ("DROP TABLE siutindei_schema", "another program"),
+    ],
+)
+def test_a_schema_that_is_not_ours_is_refused(url: str, statement: str, words: str) -> None:
+    """A newer one, or another program's tables, are neither used nor changed."""
+    execute(statement, database(url))
+    schema = PostgresSchema(url)
+    for use in (schema.version, schema.migrate, schema.prepare):
+        with pytest.raises(Unusable, match=words):
+            use()
+
+
+def test_the_tables_of_an_extension_are_nobodys() -> None:
+    """A server that puts an extension into each database has no other program's tables."""
+    with fresh_database(migrated=False) as url:
+        execute("CREATE TABLE of_extension ()", database(url))
+        execute("ALTER EXTENSION plpgsql ADD TABLE of_extension", database(url))
+
+        assert 0 == PostgresSchema(url).migrate()
+
+
+def test_texts_are_compared_byte_by_byte(store: PostgresStore) -> None:
+    """The order of texts is SQLite's, whatever the server's language is."""
+    with store.reading() as cursor:
+        cursor.execute(
+            "SELECT count(*) AS n FROM information_schema.columns WHERE table_schema = 'public'"
+            " AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'"
+        )
+        others = cursor.fetchone()["n"]
+
+    assert 0 == others
+
+
+# --- roles ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writer(url: str) -> str:
+    """The address of the database for a role that may write; there is `the_reader` besides."""
+    execute(roles(), database(url))
+    execute(roles(), database(url))
+    for role in ("writer", "reader"):
+        if not execute("SELECT 1 FROM pg_roles WHERE rolname = %s", values=[f"the_{role}"]):
+            execute(f"CREATE ROLE the_{role} LOGIN IN ROLE siutindei_{role}")
+    return url.replace("//postgres@", "//the_writer@")
+
+
+def tell(home: Path, url: str) -> Services:
+    """Tell a story that uses every use case, on a store of PostgreSQL or, for an empty address, in
+    memory.
+    """
+    mail = MemoryMail()
+    seams: dict[str, Any] = {"mail": mail}
+    if url:
+        clock = VirtualClock()
+        store = PostgresStore(url, master=RING, clock=clock)
+        store.check_ring("vault key", RING)
+        seams |= {"clock": clock, "store": store}
+    services = make_services(home, **seams)
+    people, tickets, sign_in = services.people, services.tickets, services.sign_in
+    ann = sign_in.sign_up(context(), email="ann@example.com", locale="en")
+    started = sign_in.start(context(), client="app", email="ann@example.com", user=ann)
+    code = services.codes.code(key_id=RING.current, challenge=started.challenge)
+    for answer in ("000000" if code != "000000" else "111111", code):
+        sign_in.answer(context(), challenge_id=started.challenge, code=answer)
+    sign_in.start(context(), client="app", email="nobody@example.com", user=None)
+    found = [
+        tickets.submit(
+            context(),
+            ticket_type=kind,
+            user=user,
+            email=f"{user}@example.com",
+            body={"organization_name": "Harbour Chess 棋"},
+            vouched=True,
+        ).submitted
+        for user in ("bob", "eve")
+        for kind in ("access_request", "organization_suggestion")
+    ]
+    references = [entry.reference for entry in found if entry is not None]
+    drain(services)
+    tickets.approve(context(), references[0], by="admin", create_organization=True)
+    tickets.decline(context(), references[1], by="admin", note="A note.")
+    for _ in range(2):
+        mail.then_raises(MailRefused("no"))
+    drain(services)
+    letters = [letter.id for letter in services.dead_letters.all()]
+    services.dead_letters.redrive(context(), letters[:1], by="op")
+    services.dead_letters.discard(context(), letters[1:], by="op", reason="no use")
+    drain(services)
+    people.export("bob")
+    people.erase(context(), "bob", by="op", reason="asked")
+    services.history.replay()
+    return services
+
+
+def test_the_writer_can_do_everything_that_is_to_be_done(tmp_path: Path, writer: str) -> None:
+    """Sign-ins, tickets, decisions, mails, grants, dead letters, an erasure, a replay."""
+    services = tell(tmp_path, writer)
+    names = {entry.name.rpartition(".")[0] for entry in services.store.read()}
+    services.store.close()
+
+    assert {
+        *("challenge.missed", "challenge.passed", "ticket.approved", "ticket.declined"),
+        *("grant.carried_out", "notification.dead_lettered", "notification.redriven"),
+        *("notification.discarded", "person.erased"),
+    } <= names
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE stored_events SET topic = 'x'",
+        "DELETE FROM stored_events",
+        "TRUNCATE stored_events",
+        "DROP TABLE stored_events",
+        "ALTER TABLE stored_events ALTER COLUMN topic DROP NOT NULL",
+        "ALTER SEQUENCE stored_events_notification_id_seq RESTART",
+        "SELECT setval('stored_events_notification_id_seq', 1)",
+        "UPDATE commands SET event_ids = ''",
+        "DELETE FROM vault_erased",
+        "UPDATE vault_keys SET wrapped = ''",
+        "UPDATE siutindei_schema SET version = 2",
+        "CREATE TABLE mine ()",
+        "CREATE RULE r AS ON INSERT TO stored_events DO INSTEAD NOTHING",
+    ],
+)
+def test_the_writer_cannot_change_what_happened(writer: str, statement: str) -> None:
+    """No event is changed or deleted by those who write, nor what keeps an erasure an erasure."""
+    use_store(writer)
+    with psycopg.connect(writer) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement)
+
+
+def test_a_role_that_may_not_is_told_where_to_look(writer: str) -> None:
+    """It is the installation that is wrong, not the moment."""
+    told = pytest.raises(Unusable, match=r"docs/postgresql\.md")
+    with opened(writer) as store, told, store.writing() as cursor:
+        cursor.execute("DELETE FROM stored_events")
+    with fresh_database(migrated=False) as url, told:
+        PostgresSchema(url.replace("//postgres@", "//the_writer@")).migrate()
+
+
+def test_the_reader_replays_and_writes_nothing(tmp_path: Path, writer: str) -> None:
+    """It reads everything that the writer wrote, and changes nothing."""
+    services = tell(tmp_path, writer)
+    digest = services.history.replay().digest
+    services.store.close()
+    with opened(writer.replace("the_writer", "the_reader")) as store:
+        store.check_ring("vault key", RING)
+        replayed = make_services(tmp_path, store=store).history.replay()
+        with pytest.raises(Unusable, match="may not do this"):
+            append(store, ANN, signed_up())
+        with pytest.raises(Unusable, match="may not do this"):
+            store.scrub()
+
+    assert digest == replayed.digest
+
+
+# --- erasure --------------------------------------------------------------------------------------
+
+
+def wrapped_key(store: PostgresStore) -> bytes:
+    """Read the one key that is in the vault."""
+    with store.reading() as cursor:
+        cursor.execute("SELECT wrapped FROM vault_keys")
+        found: bytes = cursor.fetchone()["wrapped"]
+    return found
+
+
+def on_disk(url: str, wanted: bytes) -> bool:
+    """Whether bytes are in a file of the database's tables."""
+    execute("CHECKPOINT")
+    oid = execute("SELECT oid FROM pg_database WHERE datname = %s", values=[database(url)])[0][0]
+    files = (server().pgdata / "base" / str(oid)).iterdir()
+    return any(wanted in file.read_bytes() for file in files)
+
+
+def test_an_erased_key_is_in_no_table_file_any_more(url: str, writer: str) -> None:
+    """Deleted alone it stays on the disk; after the scrub it is gone, also by the writer's hand."""
+    with opened(writer) as store:
+        append(store, ANN, signed_up())
+        key = wrapped_key(store)
+        with store.transaction(context()) as tx:
+            tx.destroy_keys("ann")
+        deleted = on_disk(url, key)
+        store.scrub()
+
+        assert deleted
+        assert not on_disk(url, key)
+
+
+def test_an_old_reader_keeps_an_erased_key(store: PostgresStore, url: str) -> None:
+    """While somebody reads the database as it was, the scrub says that it was not enough."""
+    append(store, ANN, signed_up())
+    with connect(url) as reader, reader.transaction():
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1 FROM stored_events")
+        with store.transaction(context()) as tx:
+            tx.destroy_keys("ann")
+        with pytest.raises(Unavailable, match="erase again"):
+            store.scrub()
+    store.scrub()
+
+
+# --- the same as on SQLite ------------------------------------------------------------------------
+
+
+def per_stream(services: Services) -> dict[str, list[str]]:
+    """List the names of what happened, by stream."""
+    found: dict[str, list[str]] = {}
+    for entry in services.store.read():
+        found.setdefault(entry.stream, []).append(entry.name)
+    return found
+
+
+def test_the_same_story_is_the_same_history(tmp_path: Path, url: str) -> None:
+    """Told on both databases it gives the same events in the same order, and the same states."""
+    ours, theirs = tell(tmp_path / "a", url), tell(tmp_path / "b", "")
+    ids = [stream for stream in per_stream(theirs) if not stream.startswith("challenge")]
+    told = [
+        (per_stream(services), [services.history.state(id, at=99) for id in ids])
+        for services in (ours, theirs)
+    ]
+    ours.store.close()
+    theirs.store.close()
+
+    assert told[1] == told[0]
+
+
+def test_the_same_events_give_the_same_digest(tmp_path: Path, url: str) -> None:
+    """Read models that PostgreSQL kept while it happened are, byte for byte, what SQLite makes of
+    the events; and the other way round.
+    """
+    ours, theirs = tell(tmp_path / "a", url), tell(tmp_path / "b", "")
+    with fresh_database() as other, opened(other) as empty:
+        empty.project_all(theirs.store.read())
+        digests = [
+            (ours.store.digest(ALL), ours.history.replay().digest),
+            (theirs.store.digest(ALL), empty.digest(ALL)),
+        ]
+    ours.store.close()
+    theirs.store.close()
+
+    for live, made in digests:
+        assert live == made

@@ -270,7 +270,7 @@ def test_no_part_of_the_application_shows_a_secret_in_its_repr(tmp_path: Path) -
 def test_a_password_in_a_setting_is_never_printed(tmp_path: Path) -> None:
     """A setting that is refused is refused without its value; one that is shown is masked."""
     for name, value in (
-        ("SIUTINDEI_DATABASE", "postgresql://me:geheim@db.example.com/x"),
+        ("SIUTINDEI_DATABASE", "mysql://me:geheim@db.example.com/x"),
         ("SIUTINDEI_MAIL", "smtp://me:geheim@mail.example.com"),
         ("SIUTINDEI_VAULT_KEYS", "geheim"),
         ("SIUTINDEI_CODE_TTL", "geheim"),

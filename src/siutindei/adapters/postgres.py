@@ -411,7 +411,11 @@ def _translate(error: Exception) -> Exception:
             return Invalid("text", "is not valid text")
         case psycopg.DataError():
             return Invalid("text", "is not valid text (a NUL)")
-        case psycopg.OperationalError() | psycopg.InterfaceError():
+        case (
+            psycopg.OperationalError()
+            | psycopg.InterfaceError()
+            | errors.IdleInTransactionSessionTimeout()
+        ):
             return _unreached(cause)
     if isinstance(error, IntegrityError):
         return Conflict("somebody else was first; load it and decide again")
