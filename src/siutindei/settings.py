@@ -55,6 +55,7 @@ class Setting:
         form: how it is written: `seconds`, `days` and `count` are whole numbers, a `secret` is a
             file that holds one.
         least: the smallest number.
+        most: the largest number.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Setting:
     meaning: str
     form: Form = "text"
     least: int = 0
+    most: int = 999_999_999
 
 
 SETTINGS: Final = (
@@ -92,7 +94,7 @@ SETTINGS: Final = (
             "hour", "count", 1),
     Setting("SIUTINDEI_UNPROVED_HOURLY", "60", "challenges that all addresses that never answered "
             "a code may start in an hour, together", "count", 1),
-    Setting("MAX_CHALLENGE_ATTEMPTS", "3", "answers that a challenge takes", "count", 1),
+    Setting("MAX_CHALLENGE_ATTEMPTS", "3", "answers that a challenge takes", "count", 1, 10),
     Setting("SIUTINDEI_SETTLE", "900", "how long an unknown outcome is left to feedback before "
             "the mail may be sent again", "seconds"),
     Setting("SES_FROM_ADDRESS", "hello@lx-software.com", "the sender of sign-in codes",
@@ -248,6 +250,8 @@ def _check(setting: Setting, text: str) -> str:
             raise Invalid(name, f"must be a whole number of at most {_DIGITS} digits")
         if int(text) < setting.least:
             raise Invalid(name, f"must be at least {setting.least}")
+        if int(text) > setting.most:
+            raise Invalid(name, f"must be at most {setting.most}")
     if form == "link":
         fields.url(name, text)
         if "code" in parse_qs(urlsplit(text).query, keep_blank_values=True):

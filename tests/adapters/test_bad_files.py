@@ -583,7 +583,12 @@ def home() -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        (0o600, r"siutindei\.db cannot be made or read: Permission denied"),
+        # Whoever is not root cannot become somebody else: their own file is closed to writing only.
+        *(
+            [(0o600, r"siutindei\.db cannot be made or read: Permission denied")]
+            if os.geteuid() == 0
+            else []
+        ),
         (0o444, "check its permissions"),
     ],
 )

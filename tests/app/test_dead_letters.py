@@ -62,6 +62,7 @@ def test_a_dead_letter_says_what_it_was(world: World) -> None:
             calls=2,
             first_error="busy",
             last_error="no such mailbox",
+            maybe_sent=False,
             would_do_nothing=False,
         )
     ] == world.services.dead_letters.all()

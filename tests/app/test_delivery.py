@@ -27,6 +27,7 @@ from siutindei.app.ports import (
     MailOutcomeUnknown,
     MailRefused,
     Unavailable,
+    Unreadable,
     Unusable,
 )
 from siutindei.domain import grant, notification
@@ -767,6 +768,20 @@ def test_an_unreadable_stream_holds_up_nothing_and_is_not_passed_over(world: Wor
 
     assert 1 == len(world.mail.sent)
     assert "requested" == world.notices(first).status
+
+
+def test_a_mail_about_what_a_newer_version_wrote_is_left_to_it(world: World) -> None:
+    """A mail whose ticket this version cannot read is no dead letter: it stays due."""
+    reference = world.submit()
+    with world.store._datastore.transaction(commit=True) as cursor:
+        cursor.execute(
+            "UPDATE stored_events SET topic = 'ticket.submitted.v9' WHERE originator_id = ?",
+            (f"ticket-{reference}",),
+        )
+    with pytest.raises(Unreadable, match=r"submitted\.v9"):
+        world.drain()
+
+    assert "requested" == world.notices(world.notice_id(reference)).status
 
 
 def test_a_mail_to_an_erased_person_is_withheld(world: World) -> None:

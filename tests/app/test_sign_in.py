@@ -885,3 +885,14 @@ def test_every_code_mail_has_a_challenge_behind_it(world: World) -> None:
     assert [f"u{number}@example.com" for number in (0, 1, 2) * 2] == [
         mail.recipient for mail in sent
     ]
+
+
+def test_who_signs_up_meanwhile_gets_a_mail(world: World) -> None:
+    """A start of an unknown address does not keep the code from the one who then signs up."""
+    services = world.services
+    before = services.sign_in.start(context(), client="c", email="new@example.com", user=None)
+    user = services.sign_in.sign_up(context(), email="new@example.com")
+    after = services.sign_in.start(context(), client="c", email="new@example.com", user=user)
+
+    assert before.challenge != after.challenge
+    assert (None, 1) == (before.notification, len(world.mail.sent))

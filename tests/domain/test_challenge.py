@@ -113,7 +113,16 @@ def test_within_the_cool_down_the_open_challenge_is_given_again(after: timedelta
     start(ISSUED, at=START + after).then_nothing()
 
     assert ISSUED == challenge.reusable(
-        given(challenge, ISSUED).state, limits=LIMITS, at=START + after
+        given(challenge, ISSUED).state, user=ISSUED.user, limits=LIMITS, at=START + after
+    )
+
+
+def test_somebody_elses_challenge_is_not_given_again() -> None:
+    """Whoever signs up meanwhile gets a challenge that carries a mail, and the old one closes."""
+    nobody = attrs.evolve(ISSUED, user=None)
+
+    assert None is challenge.reusable(
+        given(challenge, nobody).state, user="ann", limits=LIMITS, at=START
     )
 
 
@@ -151,7 +160,10 @@ def test_an_open_challenge_whose_time_is_over_within_the_cool_down_is_not_given_
     limits = attrs.evolve(LIMITS, cooldown=timedelta(hours=1))
     at = START + limits.ttl
 
-    assert challenge.reusable(given(challenge, ISSUED).state, limits=limits, at=at) is None
+    assert (
+        challenge.reusable(given(challenge, ISSUED).state, user=ISSUED.user, limits=limits, at=at)
+        is None
+    )
 
 
 def test_a_clock_that_jumps_back_gives_the_open_challenge_again() -> None:

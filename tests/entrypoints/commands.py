@@ -115,7 +115,8 @@ def environment(**more: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SIUTINDEI_", "NO_COLOR", "PYTHONIOENCODING"))
+        # A child that may write nothing cannot write what it covered either.
+        if not name.startswith(("SIUTINDEI_", "NO_COLOR", "PYTHONIOENCODING", "COVERAGE_"))
     }
     return kept | more
 

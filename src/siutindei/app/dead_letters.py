@@ -36,6 +36,7 @@ class DeadLetter:
         calls: calls that were made, ever.
         first_error: the first thing that went wrong.
         last_error: the newest thing that went wrong.
+        maybe_sent: whether some call may have sent it after all (its outcome was never known).
         would_do_nothing: whether a redrive would send nothing (its time is over).
     """
 
@@ -48,6 +49,7 @@ class DeadLetter:
     calls: int
     first_error: str | None
     last_error: str | None
+    maybe_sent: bool
     would_do_nothing: bool
 
 
@@ -176,6 +178,7 @@ def _letter(item: notification.Notification | grant.Grant, at: datetime) -> Dead
         calls=item.calls,
         first_error=item.first_error,
         last_error=item.last_error,
+        maybe_sent=isinstance(item, notification.Notification) and item.maybe_sent,
         would_do_nothing=isinstance(item, notification.Notification)
         and notification.is_expired(item, at=at),
     )

@@ -370,7 +370,7 @@ class Delivery:
                 return notification.accept(
                     state,
                     attempt=attempt,
-                    message_id=found.message_id or "",
+                    message_id=found.message_id or call.outcome.id,
                     how="lookup",
                     at=at,
                 )

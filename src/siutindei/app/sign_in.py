@@ -191,7 +191,7 @@ class SignIn:
         stream = challenge.stream(client, fingerprint)
         events = tx.load(stream, newest=challenge.NEWEST)
         state = challenges_of(events)
-        if challenge.reusable(state, limits=self.limits, at=at) is not None:
+        if challenge.reusable(state, user=user, limits=self.limits, at=at) is not None:
             return _started(events)
         person_events = () if user is None else tx.load(person.stream(user))
         known = person_of(person_events)

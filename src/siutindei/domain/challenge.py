@@ -204,13 +204,15 @@ class Counts:
     client: int = 0
 
 
-def reusable(state: Challenges, *, limits: Limits, at: datetime) -> Issued | None:
+def reusable(state: Challenges, *, user: str | None, limits: Limits, at: datetime) -> Issued | None:
     """Give the open challenge that a second call gets instead of a new one, or None.
 
-    A clock that went back makes a challenge look issued in the future: it is given again too.
+    It has to be the same user's: a challenge of an address that nobody had signed up with carries
+    no mail, and whoever signs up meanwhile gets one that does. A clock that went back makes a
+    challenge look issued in the future: it is given again too.
     """
     issued = state.issued
-    if issued is None or not state.takes_answers(issued.challenge, at):
+    if issued is None or issued.user != user or not state.takes_answers(issued.challenge, at):
         return None
     return issued if at < issued.at + limits.cooldown else None
 
@@ -234,7 +236,7 @@ def issue(
     The limits are looked at in the order address, unproved, client; what one of them refuses is
     not charged to the next. A refusal is an event too, once for each limit and hour: see `refused`.
     """
-    if reusable(state, limits=limits, at=at) is not None:
+    if reusable(state, user=user, limits=limits, at=at) is not None:
         return ()
     reached = _reached(counts, limits, proved=proved)
     if reached is not None:

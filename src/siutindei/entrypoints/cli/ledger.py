@@ -210,7 +210,11 @@ def _print_letters(
                 letter.why,
                 letter.calls,
                 letter.last_error,
-                "would do nothing" if letter.would_do_nothing else "would try again",
+                "would do nothing"
+                if letter.would_do_nothing
+                else "would try again, though it may have been sent"
+                if letter.maybe_sent
+                else "would try again",
             )
             for letter in letters
         ),
