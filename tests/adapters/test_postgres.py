@@ -198,11 +198,11 @@ def test_a_server_that_refuses_is_no_server_that_is_away(name: str, user: str, w
         PostgresSchema(address(name, user)).version()
 
 
-def test_no_statement_is_prepared(store: PostgresStore, url: str) -> None:
+def test_no_statement_is_prepared(store: PostgresStore) -> None:
     """A proxy that hands each transaction to another connection has none to look for."""
-    for _ in range(8):
-        append(store, ANN, signed_up())
     with store.reading() as cursor:
+        for _ in range(8):
+            cursor.execute("SELECT 1 FROM commands WHERE command_id = ?", ("c1",))
         cursor.execute("SELECT count(*) AS n FROM pg_prepared_statements")
         found = cursor.fetchone()["n"]
 
@@ -233,7 +233,7 @@ def test_a_statement_that_takes_too_long_is_ended(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says that nothing was changed, and the store goes on."""
-    monkeypatch.setattr("siutindei.adapters.postgres.STATEMENT_SECONDS", 0.02)
+    monkeypatch.setattr("siutindei.adapters.postgres.STATEMENT_SECONDS", 0.5)
     with opened(url) as store:
         with pytest.raises(Unavailable, match="too slow"), store.writing() as cursor:
             cursor.execute("SELECT pg_sleep(30)")
@@ -247,7 +247,7 @@ def test_a_process_that_stands_still_loses_its_turn(
     """A writer that is frozen in mid-transaction does not keep the others for ever."""
     with opened(url) as other, ExitStack() as stack:
         with monkeypatch.context() as patch:
-            patch.setattr("siutindei.adapters.postgres.IDLE_SECONDS", 0.02)
+            patch.setattr("siutindei.adapters.postgres.IDLE_SECONDS", 0.5)
             frozen = stack.enter_context(opened(url))
 
         def work(tx: Transaction) -> None:
@@ -438,6 +438,21 @@ def test_reading_the_log_without_the_lock_skips_an_event(
     monkeypatch.setattr(Recorder, "lock", lambda self, cursor: None)
 
     assert [BOB] == [entry.stream for entry in followed(url)]
+
+
+def test_a_read_sees_one_moment_and_changes_nothing(url: str) -> None:
+    """What is committed while somebody reads is seen by the next read."""
+    count = "SELECT count(*) AS n FROM stored_events"
+    with opened(url) as store, opened(url) as other:
+        with store.reading() as cursor:
+            cursor.execute(count)
+            append(other, ANN, signed_up())
+            cursor.execute(count)
+            found = cursor.fetchone()["n"]
+        with pytest.raises(Unavailable, match="can only be read"), store.reading() as cursor:
+            cursor.execute("DELETE FROM commands")
+
+        assert (0, 1) == (found, store.last_position())
 
 
 # --- the schema -----------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def status(installation: Installation) -> None:
         echo("there is no database yet: the first command that needs it makes it")
 
 
-@database.command(cls=Command, epilog=example("siutindei database roles | psql DATABASE"))
+@database.command(cls=Command, epilog=example("siutindei database roles > roles.sql"))
 @pass_installation
 def roles(installation: Installation) -> None:
     """Print the SQL that makes PostgreSQL roles with the least rights.
