@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import socket
@@ -40,6 +41,8 @@ log_min_messages = fatal
 def server() -> Any:
     """Start the server of this process; it stops with the process."""
     folder = tempfile.mkdtemp(prefix="siutindei-pg-")
+    # What is registered first is done last: after the server has stopped.
+    atexit.register(rmtree, folder, ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
         # It looks at the environment when it is imported.
         patch.setenv("XDG_RUNTIME_DIR", folder)

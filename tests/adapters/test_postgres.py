@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from eventsourcing.persistence import PersistenceError
 
 from siutindei.adapters.memory_mail import MemoryMail
 from siutindei.adapters.postgres import (
@@ -109,6 +110,23 @@ def test_a_process_has_one_connection(store: PostgresStore, url: str) -> None:
 
     assert 8 == store.last_position()
     assert 1 == terminate(url)
+
+
+def test_a_store_is_closed_when_nobody_uses_it(url: str) -> None:
+    """Who closes a store waits for the one who reads, and later uses are refused."""
+    store = PostgresStore(url, master=RING, clock=VirtualClock())
+    with ThreadPoolExecutor(1) as pool:
+        with store.reading() as cursor:
+            closing = pool.submit(store.close)
+            cursor.execute("SELECT pg_sleep(0.05)")
+            waited = not closing.done()
+            cursor.execute("SELECT count(*) AS n FROM commands")
+            found = cursor.fetchone()["n"]
+        closing.result()
+    with pytest.raises(PersistenceError, match="closed"):
+        store.last_position()
+
+    assert (True, 0) == (waited, found)
 
 
 @pytest.mark.parametrize("times", [1, 3])

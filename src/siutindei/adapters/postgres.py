@@ -140,6 +140,7 @@ class _Pool:
         self._seconds = seconds
         self._turn = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
+        self._is_closed = False
 
     def open(self, wait: bool = False, timeout: float = 0) -> None:  # noqa: FBT001, FBT002
         """Do nothing: it is opened when it is needed."""
@@ -150,6 +151,8 @@ class _Pool:
         if not self._turn.acquire(timeout=self._seconds):
             raise errors.LockNotAvailable("another thread keeps the connection")
         try:
+            if self._is_closed:
+                raise psycopg.ProgrammingError("the store is closed")
             connection = self._checked()
             try:
                 yield connection
@@ -164,7 +167,7 @@ class _Pool:
                 self._connection.execute("SELECT 1")
             except psycopg.OperationalError:
                 # Closed while it was idle, by the server, a proxy or a fail-over.
-                self.close()
+                self._drop()
         if self._connection is None or self._connection.closed:
             self._connection = self._open()
         return self._connection
@@ -175,10 +178,18 @@ class _Pool:
             try:
                 connection.rollback()
             except psycopg.Error:
-                self.close()
+                self._drop()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection for good, when nobody uses it any more."""
+        if self._turn.acquire(timeout=self._seconds):
+            try:
+                self._is_closed = True
+                self._drop()
+            finally:
+                self._turn.release()
+
+    def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
