@@ -527,3 +527,17 @@ def test_a_call_that_died_holds_up_no_erasure(world: World) -> None:
 
     assert before == world.clock.now()
     assert [] == world.mail.sent
+
+
+def test_an_erasure_under_another_commands_id_is_refused_and_touches_nothing(world: World) -> None:
+    """An id that was used before, for another person too, never says that somebody is erased."""
+    for user, email in (("user-1", ANN), ("user-2", BOB)):
+        world.submit(user=user, email=email)
+    world.drain()
+    world.services.people.erase(context("used"), "user-1", by="op", reason="asked")
+    mails = len(world.mail.sent)
+    with pytest.raises(Invalid, match="command_id"):
+        world.services.people.erase(context("used"), "user-2", by="op", reason="asked")
+
+    assert mails == len(world.mail.sent)
+    assert BOB == world.services.people.export("user-2")["tickets"][0]["submitter_email"]

@@ -896,3 +896,20 @@ def test_who_signs_up_meanwhile_gets_a_mail(world: World) -> None:
 
     assert before.challenge != after.challenge
     assert (None, 1) == (before.notification, len(world.mail.sent))
+
+
+def test_an_answer_under_another_answers_id_is_refused(world: World) -> None:
+    """The success of one challenge is never given as the answer of another."""
+    services = world.services
+    challenges = []
+    for email in (ANN, BOB):
+        user = services.sign_in.sign_up(context(), email=email)
+        challenges.append(
+            services.sign_in.start(context(), client=CLIENT, email=email, user=user).challenge
+        )
+    right = services.codes.code(key_id=services.codes.current_key_id, challenge=challenges[0])
+    services.sign_in.answer(context("used"), challenge_id=challenges[0], code=right)
+    with pytest.raises(Invalid, match="command_id"):
+        services.sign_in.answer(context("used"), challenge_id=challenges[1], code="000000")
+    with pytest.raises(Invalid, match="command_id"):
+        services.sign_in.start(context("used"), client=CLIENT, email=BOB, user=None)

@@ -221,12 +221,23 @@ def test_a_race_that_is_always_lost_ends(world: World) -> None:
 def test_a_repeated_submission_gives_the_first_answer(world: World) -> None:
     """A command that comes again under its id is one ticket, even when that one is decided."""
     first = world.submit(command="again")
-    second = world.submit(command="again", organization_name="Other words")
+    second = world.submit(command="again")
     world.decline(first)
     third = world.submit(command="again")
+    world.services.people.erase(context(), "user-1", by="op", reason="asked")
+    fourth = world.submit(command="again")
 
-    assert [first] * 3 == [first, second, third]
+    assert [first] * 4 == [first, second, third, fourth]
     assert 1 == world.store.views.next_number("access_request") - 1
+
+
+def test_another_submission_under_the_same_id_is_refused(world: World) -> None:
+    """Other words, or another person's, are not answered with the first ticket."""
+    world.submit(command="again")
+    with pytest.raises(Invalid, match="command_id"):
+        world.submit(command="again", organization_name="Other words")
+    with pytest.raises(Invalid, match="command_id"):
+        world.submit(command="again", user="user-2", email=BOB)
 
 
 def test_a_submission_under_another_commands_id_is_refused(world: World) -> None:
@@ -444,10 +455,14 @@ def test_a_repeated_decision_gives_the_first_answer(world: World) -> None:
     first = world.approve(reference, command="yes", create_organization=True)
     again = world.approve(reference, command="yes", create_organization=True)
     other = world.submit(user="user-2", email=BOB)
-    mixed_up = world.decline(other, command="yes")
+    for mixed_up in (world.decline, world.approve):
+        with pytest.raises(Invalid, match="command_id"):
+            mixed_up(other, command="yes")
+    with pytest.raises(Invalid, match="command_id"):
+        world.decline(reference, command="yes")
     world.drain()
 
-    assert first == again == mixed_up
+    assert first == again
     assert first.organization is not None
     assert [ANN] == sent(world, "ticket_decided")
     assert "pending" == world.services.tickets.show(other).status

@@ -108,9 +108,15 @@ def _project_ticket(cursor: Cursor, recorded: Recorded) -> None:
     state = ticket.evolve(_document(cursor, "tickets", reference, ticket.Ticket), event)
     cursor.execute(
         "UPDATE tickets SET status = ?, stars = ?, document = ? WHERE reference = ?",
-        (state.status, getattr(event, "stars", 0), encode_document(state), reference),
+        (
+            state.status,
+            0 if state.decision is None else state.decision.stars,
+            encode_document(state),
+            reference,
+        ),
     )
-    cursor.execute("DELETE FROM pending WHERE reference = ?", (reference,))
+    if state.status != "pending":
+        cursor.execute("DELETE FROM pending WHERE reference = ?", (reference,))
 
 
 def _project_person(cursor: Cursor, recorded: Recorded) -> None:
@@ -121,6 +127,8 @@ def _project_person(cursor: Cursor, recorded: Recorded) -> None:
             " ON CONFLICT (person) DO UPDATE SET erased = 1",
             (event.user, recorded.position),
         )
+        return
+    if not isinstance(event, person.SignedUp | person.AddressChanged | person.AddressProved):
         return
     cursor.execute(
         "INSERT INTO people (person, fingerprint, erased, position) VALUES (?, ?, 0, ?)"

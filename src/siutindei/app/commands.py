@@ -35,8 +35,20 @@ def transact(store: EventStore, context: Context, work: Callable[[Transaction], 
                 raise
 
 
-def first_answer(store: EventStore, repeated: CommandRepeated, *kinds: type) -> Recorded:
+def first_answer(
+    store: EventStore,
+    repeated: CommandRepeated,
+    *kinds: type,
+    same: Callable[[Recorded], bool],
+) -> Recorded:
     """Give the event of one of these kinds that a command appended when it was carried out.
+
+    Args:
+        store: the history.
+        repeated: what the store said of the command.
+        *kinds: what the command would append.
+        same: whether an event is what this very command would have appended: an id that was used
+            for another one must not be answered with that one's success.
 
     Raises:
         Invalid: the command's id was used for another command.
@@ -44,6 +56,6 @@ def first_answer(store: EventStore, repeated: CommandRepeated, *kinds: type) -> 
     for id in repeated.event_ids:
         stream, _, version = id.rpartition("/")
         (entry,) = store.load(stream, newest=1, until=int(version))
-        if isinstance(entry.event, kinds):
+        if isinstance(entry.event, kinds) and same(entry):
             return entry
     raise Invalid("command_id", "was used for another command; give this one an id of its own")

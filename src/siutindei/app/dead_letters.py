@@ -99,7 +99,7 @@ class DeadLetters:
                 return notification.redrive(notification_of(events), by=operator.id, at=at)
             return grant.redrive(grant_of(events), by=operator.id, at=at)
 
-        return self._decide(context, ids, decide)
+        return self._decide(context, ids, _REDRIVEN, decide)
 
     def discard(
         self, context: Context, ids: list[str], *, by: object, reason: object
@@ -118,12 +118,13 @@ class DeadLetters:
                 return notification.discard(state, by=operator.id, reason=why, at=at)
             return grant.discard(grant_of(events), by=operator.id, reason=why, at=at)
 
-        return self._decide(context, ids, decide)
+        return self._decide(context, ids, _DISCARDED, decide)
 
     def _decide(
         self,
         context: Context,
         ids: list[str],
+        kinds: tuple[type, ...],
         decide: Callable[[Work, Sequence[Recorded], datetime], tuple[Event, ...]],
     ) -> list[DeadLetter]:
         def work(tx: Transaction) -> list[DeadLetter]:
@@ -138,7 +139,8 @@ class DeadLetters:
         try:
             return transact(self.store, context, work)
         except CommandRepeated as repeated:
-            first_answer(self.store, repeated, *_SETTLED)
+            streams = {stream(id) for stream in _STREAMS.values() for id in ids}
+            first_answer(self.store, repeated, *kinds, same=lambda entry: entry.stream in streams)
             letters = (self._before(id) for id in repeated.event_ids)
             return [letter for letter in letters if letter is not None]
 
@@ -154,12 +156,8 @@ _STREAMS: Final[Mapping[Work, Callable[[str], str]]] = {
     "notification": notification.stream,
     "grant": grant.stream,
 }
-_SETTLED: Final = (
-    notification.Redriven,
-    notification.Discarded,
-    grant.Redriven,
-    grant.Discarded,
-)
+_REDRIVEN: Final = (notification.Redriven, grant.Redriven)
+_DISCARDED: Final = (notification.Discarded, grant.Discarded)
 
 
 def _letter(item: notification.Notification | grant.Grant, at: datetime) -> DeadLetter | None:

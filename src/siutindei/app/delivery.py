@@ -588,6 +588,6 @@ def _outcome(outcome: Outcome, appended: Sequence[Recorded]) -> Outcome:
             outcome,
             result=_RESULTS.get(type(event), outcome.result),
             message_id=getattr(event, "message_id", outcome.message_id),
-            error=getattr(event, "error", None) or getattr(event, "why", None) or outcome.error,
+            error=getattr(event, "error", None) or outcome.error or getattr(event, "why", None),
         )
     return outcome

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from siutindei.app.commands import transact
+from siutindei.app.commands import first_answer, transact
 from siutindei.app.folding import person_of, version_of
 from siutindei.app.identity import someone, user_id
 from siutindei.app.ports import (
@@ -181,7 +181,11 @@ class People:
 
         try:
             erased_fields = transact(self.store, context, work)
-        except CommandRepeated:
+        except CommandRepeated as repeated:
+            same = person.stream(id)
+            first_answer(
+                self.store, repeated, person.Erased, same=lambda entry: entry.stream == same
+            )
             # What the first one destroyed is gone; what it could not finish is done below.
             erased_fields = 0
         self._forget_mails(id)

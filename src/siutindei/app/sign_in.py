@@ -103,7 +103,12 @@ class SignIn:
         try:
             return transact(self.store, context, work)
         except CommandRepeated as repeated:
-            first = first_answer(self.store, repeated, person.SignedUp)
+            first = first_answer(
+                self.store,
+                repeated,
+                person.SignedUp,
+                same=lambda entry: getattr(entry.event, "fingerprint", None) == fingerprint,
+            )
             return first.stream.removeprefix(f"{person.CATEGORY}-")
 
     def _sign_up(
@@ -167,7 +172,13 @@ class SignIn:
                 lambda tx: self._issue(tx, app_client, address, fingerprint, known, language),
             )
         except CommandRepeated as repeated:
-            first = first_answer(self.store, repeated, challenge.Issued, challenge.LimitReached)
+            first = first_answer(
+                self.store,
+                repeated,
+                challenge.Issued,
+                challenge.LimitReached,
+                same=lambda entry: entry.stream == challenge.stream(app_client, fingerprint),
+            )
             result = _refusal(first) or _started([first])
         if isinstance(result, challenge.TooManySignIns):
             raise result
@@ -268,7 +279,13 @@ class SignIn:
         try:
             return transact(self.store, context, lambda tx: self._answer(tx, challenge_id, given))
         except CommandRepeated as repeated:
-            first = first_answer(self.store, repeated, challenge.Passed, challenge.Missed)
+            first = first_answer(
+                self.store,
+                repeated,
+                challenge.Passed,
+                challenge.Missed,
+                same=lambda entry: getattr(entry.event, "challenge", None) == challenge_id,
+            )
             return _answer_of(first)
 
     def _answer(self, tx: Transaction, challenge_id: str, given: str) -> Answer:

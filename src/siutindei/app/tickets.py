@@ -106,7 +106,38 @@ class Tickets:
                 lambda tx: self._submit(tx, submission, submitter, address, language, vouched),
             )
         except CommandRepeated as repeated:
-            return self.show(_reference(first_answer(self.store, repeated, ticket.Submitted)))
+            first = first_answer(
+                self.store,
+                repeated,
+                ticket.Submitted,
+                same=lambda entry: self._says(entry, submission, submitter, address),
+            )
+            return self.show(_reference(first))
+
+    def _says(
+        self, entry: Recorded, submission: ticket.Submission, submitter: str, address: str
+    ) -> bool:
+        """Whether a ticket was submitted with this very content."""
+        said = entry.event
+        if not isinstance(said, ticket.Submitted) or said.submitter != submitter:
+            return False
+        opened = self.store.open_all(said)
+        if opened.submitter_email.is_erased:
+            # What was said is gone; that it is the same person and type is all there is to compare.
+            return said.ticket_type == submission.ticket_type
+        expected = ticket.submit(
+            submission,
+            id=said.id,
+            reference=said.reference,
+            submitter=submitter,
+            email=address,
+            fingerprint=self.addresses.fingerprint(address),
+            assurance=said.assurance,
+            locale=said.locale,
+            pending=None,
+            at=said.at,
+        )
+        return expected == (opened,)
 
     def _check(self, ticket_type: ticket.Type, body: Mapping[str, object]) -> ticket.Submission:
         match ticket_type:
@@ -264,7 +295,7 @@ class Tickets:
                 _require_user(reviewer)
             return decided
 
-        return self._decide(context, reference_or_id, decide, assigned)
+        return self._decide(context, reference_or_id, ticket.Approved, decide, assigned)
 
     def decline(
         self, context: Context, reference_or_id: str, *, by: object, note: str | None = None
@@ -287,12 +318,13 @@ class Tickets:
                 at=self.clock.now(),
             )
 
-        return self._decide(context, reference_or_id, decide, None)
+        return self._decide(context, reference_or_id, ticket.Declined, decide, None)
 
     def _decide(
         self,
         context: Context,
         reference_or_id: str,
+        kind: type[ticket.Approved | ticket.Declined],
         decide: Callable[[ticket.Ticket], tuple[ticket.Event, ...]],
         assigned: Organization | None,
     ) -> Decided:
@@ -320,7 +352,15 @@ class Tickets:
         try:
             after = transact(self.store, context, work)
         except CommandRepeated as repeated:
-            first = first_answer(self.store, repeated, ticket.Approved, ticket.Declined)
+            about = self.show(reference_or_id).submitted
+            first = first_answer(
+                self.store,
+                repeated,
+                kind,
+                same=lambda entry: (
+                    about is not None and entry.stream == ticket.stream(about.reference)
+                ),
+            )
             after = self.show(_reference(first))
         return Decided(ticket=after, organization=_organization_of(after, assigned))
 
