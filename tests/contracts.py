@@ -372,7 +372,7 @@ class EventStoreContract(StoreContract):
         append(store, ANN, *[signed_up()] * 3)
         with store.transaction(context()) as tx:
             tx.append(BOB, 0, [signed_up("bob")])
-            tx.destroy_keys("bob")
+            tx.destroy_keys("bob", forever=True)
         before = list(store.read()), store.digest(["tickets", "people"])
         store.scrub()
 
@@ -462,7 +462,7 @@ class VaultContract(StoreContract):
         append(store, "ticket-R00001", submitted(), decided)
         with store.transaction(context()) as tx:
             before = tx.open_all(tx.load("ticket-R00001")[0].event)
-            tx.destroy_keys("ann")
+            tx.destroy_keys("ann", forever=True)
             within = tx.open_all(tx.load("ticket-R00001")[0].event)
             keys = tx.keys_of("ann")
 
@@ -483,7 +483,7 @@ class VaultContract(StoreContract):
         """What belongs to an erased owner later is stored erased, in one transaction too."""
         with store.transaction(context()) as tx:
             tx.append(ANN, 0, [signed_up()])
-            tx.destroy_keys("ann")
+            tx.destroy_keys("ann", forever=True)
             tx.append(ANN, 1, [signed_up()])
         append(store, ANN, signed_up())
         with store.transaction(context()) as tx:
@@ -496,8 +496,8 @@ class VaultContract(StoreContract):
     def test_who_was_never_there_can_be_erased(self, store: SqlStore) -> None:
         """Destroying the keys of somebody who has none, twice, makes sure that they get none."""
         with store.transaction(context()) as tx:
-            tx.destroy_keys("ann")
-            tx.destroy_keys("ann")
+            tx.destroy_keys("ann", forever=True)
+            tx.destroy_keys("ann", forever=True)
             tx.append(ANN, 0, [signed_up()])
 
         assert email_of(store, ANN).is_erased

@@ -413,7 +413,7 @@ def notification_histories(
         notification.request,
         requested=attrs.evolve(
             draw(EVENTS[notification.Requested]),
-            id=notification.notification_id(cause, kind),
+            id=notification.notification_id(cause, kind, about="x"),
             kind=kind,
             cause=cause,
             expires_at=life.at + timedelta(seconds=300) if kind == "sign_in_code" else None,

@@ -220,8 +220,8 @@ class Services:
         # (Which code key it was is not remembered: old ones may go, their codes have expired.)
         _ = self.code_keys
         try:
-            store.check_ring("vault key", self.vault_keys)
-            store.check_ring("index key", self.index_key)
+            store.check_ring("vault key", self.vault_keys, rotates=True)
+            store.check_ring("index key", self.index_key, rotates=False)
         except BaseException:
             store.close()
             raise

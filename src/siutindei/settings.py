@@ -269,4 +269,7 @@ def _check(setting: Setting, text: str) -> str:
     prefix = _PREFIXES.get(form)
     if prefix is not None and not (text.startswith(prefix) and len(text) > len(prefix)):
         raise Invalid(name, f"must be {prefix}PATH; this version knows nothing else")
+    if prefix is not None and not Path(text.removeprefix(prefix)).is_absolute():
+        # A relative one would be another file in every folder, and memory would lose everything.
+        raise Invalid(name, f"must name an absolute path: {prefix}/...")
     return text

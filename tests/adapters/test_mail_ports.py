@@ -563,10 +563,31 @@ def test_missing_folders_are_made_again(port: Maildir, folder: str) -> None:
     (port.path / folder).rmdir()
 
     assert port.lookup(ONE) == Found(answer="not_accepted")
-    port.forget(ONE)
+    port.forget("0" * 32)
     port.send(letter())
 
     assert files(port.path, "new") == [f"maildir-{ONE}", f"maildir-{TWO}"]
+
+
+def test_what_was_forgotten_is_never_delivered(port: Maildir) -> None:
+    """A delivery that stood still while its mail was forgotten delivers nothing."""
+    port.forget(ONE)
+    port.send(letter(TWO))
+    port.forget(ONE)
+    with pytest.raises(ports.MailNotSent):
+        port.send(letter())
+
+    assert files(port.path, "new") == [f"maildir-{TWO}"]
+
+
+def test_a_mail_that_its_reader_took_out_was_delivered(port: Maildir) -> None:
+    """A mail that was moved out of the mailbox is not delivered again."""
+    port.send(letter())
+    (port.path / "new" / f"maildir-{ONE}").unlink()
+
+    assert port.lookup(ONE).answer == "accepted"
+    port.send(letter())
+    assert files(port.path, "new") == []
 
 
 KILLED: Final = """

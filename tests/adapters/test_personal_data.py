@@ -255,7 +255,7 @@ def test_deleting_alone_is_not_enough(services: Services) -> None:
     user = user_of(services)
     theirs = [row["wrapped"] for row in wrapped_keys(services).values() if row["owner"] == user]
     with services.store.transaction(context()) as tx:
-        tx.destroy_keys(user)
+        tx.destroy_keys(user, forever=True)
     before = b"".join(files(services).values())
     services.store.scrub()
     after = b"".join(files(services).values())

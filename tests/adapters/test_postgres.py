@@ -408,7 +408,7 @@ def test_a_lost_answer_to_nothing_is_no_loss(wire: Wire) -> None:
     with opened(wire.url) as store:
         wire.script = ["after"]
         with pytest.raises(Unavailable):
-            transact(store, context(), lambda tx: tx.destroy_keys("ann"))
+            transact(store, context(), lambda tx: tx.destroy_keys("ann", forever=True))
 
 
 def _sign_up(store: PostgresStore, command: Context) -> None:
@@ -577,7 +577,7 @@ def tell(home: Path, url: str) -> Services:
     if url:
         clock = VirtualClock()
         store = PostgresStore(url, master=RING, clock=clock)
-        store.check_ring("vault key", RING)
+        store.check_ring("vault key", RING, rotates=True)
         seams |= {"clock": clock, "store": store}
     services = make_services(home, **seams)
     people, tickets, sign_in = services.people, services.tickets, services.sign_in
@@ -669,7 +669,7 @@ def test_the_reader_replays_and_writes_nothing(tmp_path: Path, writer: str) -> N
     digest = services.history.replay().digest
     services.store.close()
     with opened(writer.replace("the_writer", "the_reader")) as store:
-        store.check_ring("vault key", RING)
+        store.check_ring("vault key", RING, rotates=True)
         replayed = make_services(tmp_path, store=store).history.replay()
         with pytest.raises(Unusable, match="may not do this"):
             append(store, ANN, signed_up())
@@ -704,7 +704,7 @@ def test_an_erased_key_is_in_no_table_file_any_more(url: str, writer: str) -> No
         append(store, ANN, signed_up())
         key = wrapped_key(store)
         with store.transaction(context()) as tx:
-            tx.destroy_keys("ann")
+            tx.destroy_keys("ann", forever=True)
         deleted = on_disk(url, key)
         store.scrub()
 
@@ -719,7 +719,7 @@ def test_an_old_reader_keeps_an_erased_key(store: PostgresStore, url: str) -> No
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.execute("SELECT 1 FROM stored_events")
         with store.transaction(context()) as tx:
-            tx.destroy_keys("ann")
+            tx.destroy_keys("ann", forever=True)
         with pytest.raises(Unavailable, match="erase again"):
             store.scrub()
     store.scrub()

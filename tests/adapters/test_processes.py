@@ -21,7 +21,7 @@ from siutindei.adapters.postgres import PostgresSchema
 from siutindei.adapters.sqlite import SqliteStore, prepare
 from siutindei.app.ports import CommandRepeated
 from siutindei.bootstrap import build
-from siutindei.domain import notification
+from siutindei.domain import notification, ticket
 from siutindei.settings import read_settings
 from tests.adapters import fleet
 from tests.contracts import ANN, BOB, append, signed_up
@@ -309,8 +309,9 @@ def test_a_crowd_of_outcomes_is_recorded_whole(tmp_path: Path) -> None:
     live = services.store.digest(services.history.projections)
     replayed = services.history.replay()
     states = {
-        notification.notification_id(entry.id, "ticket_received")
+        notification.notification_id(entry.id, "ticket_received", about=entry.event.id)
         for entry in services.store.read(names=("ticket.submitted.v1",))
+        if isinstance(entry.event, ticket.Submitted)
     }
     found = {
         entry.requested.id

@@ -34,7 +34,7 @@ from siutindei.domain import grant, notification
 from siutindei.domain.errors import Invalid
 from siutindei.domain.mail import Senders
 from tests.app.world import ANN, BOB, CLUB, FlakyStore, World, make_world
-from tests.support import VirtualClock, context, drain
+from tests.support import CountingIds, VirtualClock, context, drain, make_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -693,7 +693,7 @@ def test_a_code_whose_key_is_gone_holds_up_nothing(tmp_path: Path) -> None:
 
 def request(world: World, cause: str, kind: notification.Kind) -> str:
     """Ask for a mail as no use case does."""
-    id = notification.notification_id(cause, kind)
+    id = notification.notification_id(cause, kind, about="x")
     requested = notification.Requested(
         id=id,
         kind=kind,
@@ -940,13 +940,48 @@ def test_a_grant_for_an_erased_person_is_withheld(world: World) -> None:
     assert [] == world.catalogue().get("managers", [])
 
 
-def test_an_erased_administrator_becomes_no_manager(world: World) -> None:
-    """An organization is not made for an administrator who was erased meanwhile."""
+def test_an_organization_is_made_though_its_administrator_was_erased(world: World) -> None:
+    """The erasure of whoever decided takes nothing from the one who suggested it."""
     world.approve(world.submit("organization_suggestion"), create_organization=True)
     world.services.people.erase(context(), "admin-7", by="op", reason="asked")
 
-    assert ["sent", "sent", "withheld"] == sorted(world.drain())
-    assert [CLUB] == list(world.catalogue()["organizations"])
+    assert ["done", "sent", "sent"] == sorted(world.drain())
+    assert 2 == len(world.catalogue()["organizations"])
+
+
+def test_what_was_asked_for_under_a_clock_that_was_ahead_is_due_now(world: World) -> None:
+    """A mail and a grant from a year ahead are not put off for a year."""
+    world.clock.advance(days=365)
+    world.approve(world.submit("organization_suggestion"), create_organization=True)
+    world.clock.advance(days=-365)
+
+    assert ["done", "sent", "sent"] == sorted(world.drain())
+
+
+def test_a_new_ticket_under_an_old_number_has_mails_and_grants_of_its_own(world: World) -> None:
+    """After a restore a number comes again; the ports do not take its mails for the old ones."""
+    first = world.submit("organization_suggestion")
+    world.approve(first, create_organization=True)
+    world.drain()
+    ids = CountingIds()
+    ids.count = 1000
+    restored = make_services(
+        world.home, mail=world.mail, clock=world.clock, ids=ids, store=FlakyStore(world.clock)
+    )
+    second = restored.tickets.submit(
+        context(),
+        ticket_type="organization_suggestion",
+        user="user-2",
+        email=BOB,
+        body={"organization_name": "Bob Club"},
+    )
+    restored.tickets.approve(context(), first, by="admin-7", create_organization=True)
+
+    assert second.submitted is not None
+    assert first == second.submitted.reference
+    assert ["done", "sent", "sent"] == sorted(drain(restored))
+    assert 4 == len(world.mail.sent)
+    assert 3 == len(world.catalogue()["organizations"])
 
 
 def test_a_grant_without_its_ticket_is_withheld(world: World) -> None:

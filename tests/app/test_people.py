@@ -398,6 +398,7 @@ def test_a_reviewer_can_be_erased(world: World) -> None:
 def test_what_an_erased_person_decided_by_address_is_erased(world: World) -> None:
     """A reviewer who was named by an address is erased with the account that has it."""
     reviewer = world.person(BOB)
+    assert world.answer(world.start(reviewer, BOB).challenge).correct
     world.decline(world.submit(), by=BOB)
     erase(world, reviewer)
 
@@ -541,3 +542,19 @@ def test_an_erasure_under_another_commands_id_is_refused_and_touches_nothing(wor
 
     assert mails == len(world.mail.sent)
     assert BOB == world.services.people.export("user-2")["tickets"][0]["submitter_email"]
+
+
+def test_an_erasure_takes_nothing_from_an_address_that_was_never_proved(world: World) -> None:
+    """Whoever only claims an administrator's address cannot have their decisions erased."""
+    stranger = world.person()
+    world.decline(world.submit(), by=BOB)
+    world.start(stranger, BOB)
+    erase(world, stranger)
+    later = world.submit(user="user-2", email="c@example.com")
+    world.decline(later, by=BOB)
+
+    for reference in ("R00001", later):
+        decision = world.services.tickets.show(reference).decision
+
+        assert decision is not None
+        assert BOB == decision.by.text

@@ -263,12 +263,26 @@ def test_the_cool_down_ends_at_its_second(world: World) -> None:
 
 
 def test_a_clock_that_goes_back_starts_no_second_challenge(world: World) -> None:
-    """A challenge that seems to come from the future is given again."""
+    """A challenge that seems to come from the future is given again, within a code's life."""
     user = world.person()
     first = world.start(user)
-    world.clock.advance(minutes=-10)
+    world.clock.advance(minutes=-5)
 
     assert first == world.start(user)
+
+
+def test_a_clock_that_was_far_ahead_keeps_nobody_out(world: World) -> None:
+    """A challenge from farther off than a code lives is closed, and the next one is mailed."""
+    user = world.person()
+    world.clock.advance(days=365)
+    first = world.start(user)
+    world.clock.advance(days=-365)
+    second = world.start(user)
+
+    assert first.challenge != second.challenge
+    assert 2 == len(world.mail.sent)
+    assert not world.answer(first.challenge).correct
+    assert world.answer(second.challenge).correct
 
 
 def test_a_challenge_that_is_over_is_not_given_again(world: World) -> None:
@@ -672,12 +686,12 @@ def test_another_address_has_to_be_proved_anew(world: World) -> None:
 
 
 def test_a_code_to_an_address_that_changed_meanwhile_proves_nothing(world: World) -> None:
-    """A right answer counts, but it does not prove an address that is theirs no more."""
+    """A code to an address that is theirs no more signs nobody in and proves nothing."""
     user = world.person()
     before = world.start(user)
     world.start(user, BOB)
 
-    assert world.answer(before.challenge).correct
+    assert not world.answer(before.challenge).correct
     assert ["person.signed_up.v1", "person.address_changed.v1"] == world.names(person.stream(user))
 
 

@@ -504,7 +504,9 @@ def test_a_decision_speaks_the_submitters_language(world: World) -> None:
     world.decline(world.submit("access_request", user=user))
     world.decline(world.submit("organization_suggestion", user=user, locale="en"))
     world.drain()
-    chinese, english = (mail for mail in world.mail.sent if mail.kind == "ticket_decided")
+    decided = [mail for mail in world.mail.sent if mail.kind == "ticket_decided"]
+    (chinese,) = (mail for mail in decided if "[R00001]" in mail.subject)
+    (english,) = (mail for mail in decided if "[S00001]" in mail.subject)
 
     assert not chinese.subject.isascii()
     assert english.subject.isascii()

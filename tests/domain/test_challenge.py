@@ -168,10 +168,14 @@ def test_an_open_challenge_whose_time_is_over_within_the_cool_down_is_not_given_
 
 def test_a_clock_that_jumps_back_gives_the_open_challenge_again() -> None:
     """A challenge that seems to be from the future is given again: no clock makes two codes."""
-    start(ISSUED, at=START - timedelta(hours=3)).then_nothing()
-    answer(ISSUED, correct=True, at=START - timedelta(hours=3)).then(
-        attrs.evolve(PASSED, at=START - timedelta(hours=3))
-    )
+    before = START - LIMITS.ttl
+    start(ISSUED, at=before).then_nothing()
+    answer(ISSUED, correct=True, at=before).then(attrs.evolve(PASSED, at=before))
+
+
+def test_a_challenge_from_farther_off_than_a_code_lives_takes_no_answers() -> None:
+    """A clock that was ahead does not make a code live for as long as it was ahead."""
+    answer(ISSUED, correct=True, at=START - LIMITS.ttl - JUST).then_nothing()
 
 
 def test_without_a_cool_down_each_start_is_a_new_challenge() -> None:

@@ -22,7 +22,7 @@ TEMPLATE_HASH: Final = "0" * 64
 DEADLINE: Final = START + timedelta(seconds=10)
 SETTLE: Final = timedelta(seconds=900)
 CAUSE: Final = "ticket-R00001/2"
-ID: Final = notification.notification_id(CAUSE, "ticket_decided")
+ID: Final = notification.notification_id(CAUSE, "ticket_decided", about="x")
 REQUESTED: Final = notification.Requested(
     id=ID,
     kind="ticket_decided",
@@ -40,7 +40,7 @@ CODE: Final = attrs.evolve(
     REQUESTED,
     kind="sign_in_code",
     cause="challenge-console-f/1",
-    id=notification.notification_id("challenge-console-f/1", "sign_in_code"),
+    id=notification.notification_id("challenge-console-f/1", "sign_in_code", about="x"),
     ticket=None,
     challenge="c1",
     expires_at=START + timedelta(seconds=300),
@@ -179,15 +179,16 @@ def discard(*history: Any) -> Then:
 def test_the_id_follows_from_cause_and_kind() -> None:
     """The same cause and kind are the same mail; another cause or kind is another one."""
     ids = {
-        notification.notification_id(cause, kind)
+        notification.notification_id(cause, kind, about=about)
         for cause in ("ticket-R00001/1", "ticket-R00001/2", "ticket-R0000/11")
         for kind in notification.KINDS
+        for about in ("before the restore", "after it")
     }
 
-    assert 9 == len(ids)
+    assert 18 == len(ids)
     assert {32} == {len(id) for id in ids}
-    assert "e943f250f8115612f5c324cd6d6a6e7c" == notification.notification_id(
-        "ticket-R00001/1", "ticket_received"
+    assert "ffcacbab979879bfbe3017936a1ac668" == notification.notification_id(
+        "ticket-R00001/1", "ticket_received", about="x"
     )
     assert f"notification-{ID}" == notification.stream(ID)
 
@@ -495,7 +496,7 @@ def test_jitter_is_a_quarter_at_most(
     cause: str, kind: notification.Kind, failures: int, error_class: Any
 ) -> None:
     """A wait is its step and up to a quarter of it, and the same whenever it is asked for."""
-    id = notification.notification_id(cause, kind)
+    id = notification.notification_id(cause, kind, about="x")
     state = attrs.evolve(
         state_of(attrs.evolve(REQUESTED, id=id, kind=kind), started()), attempts=failures
     )

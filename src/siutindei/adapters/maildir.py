@@ -32,6 +32,11 @@ TIME_OUT: Final = timedelta(seconds=5)
 LEFTOVER_AFTER: Final = timedelta(hours=36)
 
 _FOLDERS: Final = ("tmp", "new", "cur")
+#: What was delivered, also when its reader has taken it out, and what is to be forgotten, also by a
+#: delivery that stood still meanwhile: empty files by the mail's name. (Without `cur/` in them they
+#: are no subfolders to a mail reader.)
+_DELIVERED: Final = ".delivered"
+_FORGOTTEN: Final = ".forgotten"
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 #: The specification sets flags apart from the name with a colon.
 _FLAGS: Final = ":"
@@ -97,10 +102,10 @@ class Maildir:
             return ports.Found(answer="not_accepted")
         name = _name(notification_id)
         try:
-            found = self._find(name)
+            was_delivered = self._was_delivered(name)
         except OSError:
             return ports.Found(answer="cannot_tell")
-        if found is None:
+        if not was_delivered:
             return ports.Found(answer="not_accepted")
         return ports.Found(answer="accepted", message_id=name)
 
@@ -117,11 +122,13 @@ class Maildir:
             if not self.path.exists():
                 return
             with self._lock():
+                self._mark(_FORGOTTEN, name)
+                (self.path / _DELIVERED / name).unlink(missing_ok=True)
                 while (found := self._find(name)) is not None:
                     found.unlink(missing_ok=True)  # a reader may move it meanwhile: look again
                 for leftover in self._leftovers(name):
                     leftover.unlink(missing_ok=True)
-                for folder in _FOLDERS:
+                for folder in (*_FOLDERS, _DELIVERED):
                     _sync(self.path / folder)
         except OSError as error:
             raise ports.Unavailable(_why("the mail was not removed", error)) from None
@@ -134,14 +141,18 @@ class Maildir:
         delivered = False
         try:
             self._make()
-            delivered = self._find(name) is not None
+            delivered = self._was_delivered(name)
             if not delivered:
                 draft = self.path / "tmp" / f"{name}.{os.getpid()}.{secrets.token_hex(8)}"
                 _write(draft, mime.encode(mail, at=self._now()))
                 with self._lock():
-                    if self._find(name) is None:
+                    if self._is_marked(_FORGOTTEN, name):
+                        raise ports.MailNotSent("it was to be forgotten before it was delivered")
+                    if not self._was_delivered(name):
                         os.link(draft, self.path / "new" / name)
-                delivered = True
+                    delivered = True
+                    # After the mail, so that what is marked is there.
+                    self._mark(_DELIVERED, name)
             _sync(self.path / "new")
         except OSError as error:
             if delivered:
@@ -157,6 +168,21 @@ class Maildir:
                     draft.unlink(missing_ok=True)
         self._sweep()
         return name
+
+    def _was_delivered(self, name: str) -> bool:
+        return self._is_marked(_DELIVERED, name) or self._find(name) is not None
+
+    def _is_marked(self, mark: str, name: str) -> bool:
+        return (self.path / mark / name).exists()
+
+    def _mark(self, mark: str, name: str) -> None:
+        """Write a name down for good."""
+        folder = self.path / mark
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _sync(self.path)
+        os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _sync(folder)
 
     def _make(self) -> None:
         """Make what is missing, and let it survive a power failure."""

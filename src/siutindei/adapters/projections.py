@@ -376,10 +376,18 @@ class SqlViews:
     def due(self, *, at: datetime, limit: int = 100) -> Sequence[Due]:
         """List what is due, longest due first."""
         rows = self._rows(
-            "SELECT 'notification' AS work, id, due_at FROM notifications WHERE due_at <= ?"
-            " UNION ALL SELECT 'grant' AS work, id, due_at FROM grants WHERE due_at <= ?"
+            "SELECT 'notification' AS work, id, due_at FROM notifications"
+            " WHERE due_at <= ? OR due_at > ?"
+            " UNION ALL SELECT 'grant' AS work, id, due_at FROM grants"
+            " WHERE due_at <= ? OR due_at > ?"
             " ORDER BY due_at, id LIMIT ?",
-            (micros(at), micros(at), limit),
+            (
+                micros(at),
+                micros(at + notification.FARTHEST),
+                micros(at),
+                micros(at + grant.FARTHEST),
+                limit,
+            ),
         )
         return [
             Due(work=row["work"], id=row["id"], due_at=from_micros(row["due_at"])) for row in rows

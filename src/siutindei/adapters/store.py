@@ -123,9 +123,9 @@ class Change:
         """Give the streams that an owner has a key for, by the key's id."""
         return self._vault.keys_of(owner)
 
-    def destroy_keys(self, owner: str) -> None:
-        """Destroy every key of an owner for good."""
-        self._vault.destroy(owner)
+    def destroy_keys(self, owner: str, *, forever: bool) -> None:
+        """Destroy every key of an owner."""
+        self._vault.destroy(owner, forever=forever)
 
     def begin(self) -> None:
         """Refuse a command that was carried out before."""
@@ -290,17 +290,19 @@ class SqlStore(ABC):
         with self.reading() as cursor:
             return CursorVault(cursor, self.master).open_all(value)
 
-    def check_ring(self, name: str, ring: KeyRing) -> None:
+    def check_ring(self, name: str, ring: KeyRing, *, rotates: bool) -> None:
         """Remember which key the database was made with, or refuse a ring that lacks it.
+
+        A ring that does not rotate has to have that key as its current one.
 
         Raises:
             Unusable: the key is another one.
         """
         with self.reading() as cursor:
-            if _passes(cursor, name, ring):
+            if _passes(cursor, name, ring, rotates=rotates):
                 return
         with self.writing() as cursor:
-            if _passes(cursor, name, ring):
+            if _passes(cursor, name, ring, rotates=rotates):
                 return
             cursor.execute("SELECT 1 FROM stored_events LIMIT 1")
             if cursor.fetchone() is not None:
@@ -334,10 +336,12 @@ class SqlStore(ABC):
         return f"{self.position} AS position, originator_id, originator_version, topic, state"
 
 
-def _passes(cursor: Cursor, name: str, ring: KeyRing) -> bool:
+def _passes(cursor: Cursor, name: str, ring: KeyRing, *, rotates: bool) -> bool:
     cursor.execute("SELECT value FROM key_checks WHERE name = ?", (name,))
     row = cursor.fetchone()
-    return row is not None and ring.passes(row["value"])
+    if row is None:
+        return False
+    return ring.passes(row["value"]) if rotates else bool(row["value"] == ring.check)
 
 
 def _bounded(number: int) -> int:

@@ -103,12 +103,13 @@ class CursorVault:
         self._cursor.execute("SELECT key_id, stream FROM vault_keys WHERE owner = ?", (owner,))
         return {row["key_id"]: row["stream"] for row in self._cursor.fetchall()}
 
-    def destroy(self, owner: str) -> None:
-        """Delete every key of an owner, and make sure that no new one is made."""
+    def destroy(self, owner: str, *, forever: bool) -> None:
+        """Delete every key of an owner; `forever` makes sure that no new one is made."""
         self._cursor.execute("DELETE FROM vault_keys WHERE owner = ?", (owner,))
-        self._cursor.execute(
-            "INSERT INTO vault_erased (owner) VALUES (?) ON CONFLICT DO NOTHING", (owner,)
-        )
+        if forever:
+            self._cursor.execute(
+                "INSERT INTO vault_erased (owner) VALUES (?) ON CONFLICT DO NOTHING", (owner,)
+            )
         self._made.clear()
         self._opened.clear()
 

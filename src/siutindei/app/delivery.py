@@ -400,11 +400,13 @@ class Delivery:
         """Make the announced call, and record its outcome."""
         attempt = call.outcome.attempt
         decide: _Decide
+        if self.clock.now() + self.mail.time_out > call.deadline:
+            # Whoever looks at it after the deadline takes the call for ended: it must not be made
+            # any more (this process stood still, or announcing the call took too long). No call,
+            # no attempt: it takes none away.
+            decide = _failed(attempt, "not_called", "too late: the call was not made")
+            return _outcome(call.outcome, self._record(context, call.newest, decide))
         try:
-            if self.clock.now() + self.mail.time_out > call.deadline:
-                # Whoever looks at it after the deadline takes the call for ended: it must not be
-                # made any more (this process stood still, or announcing the call took too long).
-                raise MailNotSent("too late: the call was not made")  # noqa: TRY301
             message_id = self.mail.send(mail)
         except MailOutcomeUnknown as problem:
             decide = self._lost(attempt, _text(problem))
@@ -508,23 +510,23 @@ class Delivery:
         """Make the change; the ports do it once for one id, however often they are asked."""
         requested, submitted = change.requested, change.submitted
         organization_id = requested.organization_id or ""
+        # The ticket's UUID, because its number comes again after a backup is restored.
+        key = f"{submitted.id}-{requested.kind}"
         match requested.kind:
             case "organization" if requested.create:
                 self.directory.create(
-                    grant_id=requested.id,
+                    grant_id=key,
                     id=organization_id,
                     name=submitted.organization_name.text,
                     manager=requested.user,
                 )
             case "organization":
-                self.directory.add_manager(
-                    grant_id=requested.id, id=organization_id, manager=requested.user
-                )
+                self.directory.add_manager(grant_id=key, id=organization_id, manager=requested.user)
             case "manager":
-                self.identity.join_managers(grant_id=requested.id, user=requested.user)
+                self.identity.join_managers(grant_id=key, user=requested.user)
             case "feedback":
                 self.directory.publish_feedback(
-                    grant_id=requested.id,
+                    grant_id=key,
                     id=submitted.id,
                     feedback={
                         "organization_id": organization_id,
@@ -534,9 +536,7 @@ class Delivery:
                     },
                 )
             case "stars":
-                self.directory.set_stars(
-                    grant_id=requested.id, user=requested.user, stars=change.stars
-                )
+                self.directory.set_stars(grant_id=key, user=requested.user, stars=change.stars)
             case never:
                 assert_never(never)
 
@@ -554,8 +554,15 @@ def _failed(attempt: int, error_class: notification.ErrorClass, error: str) -> _
 
 
 def _is_erased(tx: Transaction, requested: grant.Requested, submitted: ticket.Submitted) -> bool:
-    found = tx.views.find_person(requested.user)
-    return submitted.submitter_email.is_erased or (found is not None and found.erased)
+    """Whether a change is for nobody any more: its submitter, or who would be starred or manage."""
+    if submitted.submitter_email.is_erased:
+        return True
+    return requested.user == submitted.submitter and _is_gone(tx, requested.user)
+
+
+def _is_gone(tx: Transaction, user: str) -> bool:
+    found = tx.views.find_person(user)
+    return found is not None and found.erased
 
 
 def _text(error: Exception) -> str:

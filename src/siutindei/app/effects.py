@@ -20,6 +20,7 @@ def request_mail(
     cause: Recorded,
     *,
     at: datetime,
+    about: str,
     ticket: str | None = None,
     challenge: str | None = None,
     user: str | None = None,
@@ -34,6 +35,7 @@ def request_mail(
         tx: the transaction that appended the event.
         cause: the event.
         at: when.
+        about: the ticket's UUID or the challenge's id, which no other mail is ever about.
         ticket: the number of the ticket that the mail is about.
         challenge: the challenge whose code the mail carries.
         user: who is mailed; None for the support mailbox.
@@ -45,7 +47,7 @@ def request_mail(
     kind = policy.mail_for(cause.event)
     if kind is None:
         return None
-    id = notification.notification_id(cause.id, kind)
+    id = notification.notification_id(cause.id, kind, about=about)
     template = TEMPLATES[kind]
     tx.append(
         notification.stream(id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import attrs
@@ -43,7 +44,8 @@ def user_id(name: str, value: object) -> str:
     checked = fields.required_line(name, value, most=_MOST)
     if any(char.isspace() or char == "/" for char in checked):
         raise Invalid(name, "has a blank or a slash")
-    if "@" in checked:
+    # Letters that look like an @ count as one: what is meant is an address all the same.
+    if "@" in unicodedata.normalize("NFKC", checked):
         raise Invalid(name, "is an address; ids are kept in clear, and addresses are not")
     return checked
 

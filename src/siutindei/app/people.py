@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from siutindei.app.commands import first_answer, transact
+from siutindei.app.delivery import GRACE
 from siutindei.app.folding import person_of, version_of
 from siutindei.app.identity import someone, user_id
 from siutindei.app.ports import (
@@ -24,7 +25,7 @@ from siutindei.domain.errors import NotFound
 from siutindei.domain.personal import Personal, address_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from siutindei.app.ports import (
         Context,
@@ -157,7 +158,12 @@ class People:
             at = self.clock.now()
             events = tx.load(person.stream(id))
             known = person_of(events)
-            owners = [id, *(address_owner(print_) for print_ in _fingerprints(events))]
+            addresses = [
+                address_owner(print_)
+                for print_ in known.proofs
+                if (holder := tx.views.person_by_address(print_)) is None or holder.user == id
+            ]
+            owners = [id, *addresses]
             keys = {key: stream for owner in owners for key, stream in tx.keys_of(owner).items()}
             if not known.exists and not keys:
                 raise NotFound("person", id)
@@ -175,8 +181,10 @@ class People:
                     at=at,
                 ),
             )
-            for owner in owners:
-                tx.destroy_keys(owner)
+            tx.destroy_keys(id, forever=True)
+            for owner in addresses:
+                # They proved it, and nobody else has it now: what was decided under it is theirs.
+                tx.destroy_keys(owner, forever=False)
             return erased_fields
 
         try:
@@ -188,8 +196,9 @@ class People:
             )
             # What the first one destroyed is gone; what it could not finish is done below.
             erased_fields = 0
-        self._forget_mails(id)
+        # What was destroyed leaves the files before anything is waited for.
         self.store.scrub()
+        self._forget_mails(id)
         return Erasure(user=id, erased_fields=erased_fields)
 
     def _forget_mails(self, user: str) -> None:
@@ -199,6 +208,8 @@ class People:
         # A call that is under way was written before the keys were gone: it is waited for.
         under_way = [item.deadline for item in found if item and item.call_open and item.deadline]
         left = max((at - self.clock.now() for at in under_way), default=timedelta(0))
+        # No call takes longer than this, whatever a clock that was ahead has written.
+        left = min(left, self.mail.time_out + GRACE)
         if left > timedelta(0):
             self.clock.sleep(left.total_seconds())
         for requested in about:
@@ -207,14 +218,6 @@ class People:
 
 def _reference(state: ticket.Ticket) -> str:
     return state.submitted.reference if state.submitted is not None else ""
-
-
-def _fingerprints(events: Iterable[Recorded]) -> set[str]:
-    return {
-        entry.event.fingerprint
-        for entry in events
-        if isinstance(entry.event, person.SignedUp | person.AddressChanged | person.AddressProved)
-    }
 
 
 def _count_fields(tx: Transaction, keys: dict[str, str]) -> int:

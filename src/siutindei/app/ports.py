@@ -247,8 +247,11 @@ class Transaction(Vault, Protocol):
     def keys_of(self, owner: str) -> Mapping[str, str]:
         """Give the streams that an owner has a key for, by the key's id."""
 
-    def destroy_keys(self, owner: str) -> None:
-        """Destroy every key of an owner, and make no new one for them, ever."""
+    def destroy_keys(self, owner: str, *, forever: bool) -> None:
+        """Destroy every key of an owner; `forever` means that they never get a new one.
+
+        A user's id is never used again; an address may be somebody else's tomorrow.
+        """
 
 
 class EventStore(Vault, Protocol):

@@ -235,6 +235,7 @@ class SignIn:
             tx,
             appended[-1],
             at=at,
+            about=started.challenge,
             challenge=started.challenge,
             user=user,
             recipient=None if user is None else of(user, address),
@@ -308,14 +309,15 @@ class SignIn:
             return Answer(correct=False, attempts_left=0)
         person_events = () if issued.user is None else tx.load(person.stream(issued.user))
         known = person_of(person_events)
-        correct = matches and known.exists and known.erased_at is None
+        # A code that went to an address that is theirs no more signs nobody in.
+        is_theirs = known.erased_at is None and known.fingerprint == issued.fingerprint
+        correct = matches and is_theirs
         appended = tx.append(
             stream,
             version_of(events),
             challenge.answer(state, challenge=challenge_id, correct=correct, at=at),
         )
-        if correct and known.email is not None and known.fingerprint == issued.fingerprint:
-            # Another address by now would mean that this code proved one that is theirs no more.
+        if correct and known.email is not None:
             tx.append(
                 person.stream(known.user),
                 version_of(person_events),
@@ -377,8 +379,9 @@ def _started(events: Sequence[Recorded]) -> Started:
     id, issued = [
         (entry.id, entry.event) for entry in events if isinstance(entry.event, challenge.Issued)
     ][-1]
+    mail = notification_id(id, "sign_in_code", about=issued.challenge)
     return Started(
         challenge=issued.challenge,
         expires_at=issued.expires_at,
-        notification=None if issued.user is None else notification_id(id, "sign_in_code"),
+        notification=None if issued.user is None else mail,
     )

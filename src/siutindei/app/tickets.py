@@ -194,8 +194,10 @@ class Tickets:
         (submitted,) = tx.append(ticket.stream(reference), 0, decided)
         if vouched:
             self._prove(tx, known, submitter, address, fingerprint, cause=submitted)
-        request_mail(tx, submitted, at=at, ticket=reference)
-        return ticket_of([submitted])
+        state = ticket_of([submitted])
+        about = decided[0].id if isinstance(decided[0], ticket.Submitted) else ""
+        request_mail(tx, submitted, at=at, about=about, ticket=reference)
+        return state
 
     def _prove(
         self,
@@ -341,6 +343,7 @@ class Tickets:
                 tx,
                 decided,
                 at=self.clock.now(),
+                about=submitted.id,
                 ticket=submitted.reference,
                 user=submitted.submitter,
                 recipient=submitted.submitter_email,

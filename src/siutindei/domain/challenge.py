@@ -125,13 +125,16 @@ class Challenges:
     limit_reached_at: Mapping[Limit, datetime] = attrs.field(factory=dict)
 
     def takes_answers(self, challenge: str, at: datetime) -> bool:
-        """Whether `challenge` is the newest, open, and its time is not over."""
-        return (
-            self.issued is not None
-            and self.issued.challenge == challenge
-            and self.is_open
-            and at < self.issued.expires_at
-        )
+        """Whether `challenge` is the newest, open, and its time is not over.
+
+        A clock that goes back may make it live twice as long, and no longer: a challenge from
+        farther in the future than a code lives is not believed.
+        """
+        issued = self.issued
+        if issued is None or issued.challenge != challenge or not self.is_open:
+            return False
+        life = issued.expires_at - issued.at
+        return issued.at - life <= at < issued.expires_at
 
 
 INITIAL: Final = Challenges()

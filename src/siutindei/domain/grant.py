@@ -27,6 +27,8 @@ Status = Literal["none", "requested", "attempting", "failed", "done", "withheld"
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 ATTEMPTS: Final = 3
+#: Nothing is put off for as long: what seems to be was written by a clock that was ahead.
+FARTHEST: Final = timedelta(days=2)
 ATTEMPTS_RULE: Final = f"grant.{ATTEMPTS}_attempts.v1"
 BACKOFF: Final = (timedelta(seconds=30), timedelta(seconds=120))
 
@@ -231,7 +233,7 @@ def start_attempt(grant: Grant, *, deadline: datetime, at: datetime) -> tuple[Ev
     An attempt that died with its process (its deadline is over) counts: after the third the grant
     is a dead letter.
     """
-    if grant.due_at is None or grant.due_at > at:
+    if grant.due_at is None or at < grant.due_at <= at + FARTHEST:
         return ()
     if grant.attempts >= ATTEMPTS:
         return (DeadLettered(why="attempts_exhausted", at=at),)

@@ -44,7 +44,7 @@ Status = Literal[
 ]
 #: How the adapter classed an error: worth another try; wrong for this message for good; a matter
 #: of the account, which halts the lane.
-ErrorClass = Literal["transient", "permanent", "account"]
+ErrorClass = Literal["transient", "permanent", "account", "not_called"]
 Deferral = Literal["over_budget", "lane_halted", "settling"]
 Withholding = Literal["suppressed", "expired", "erased"]
 DeadLetterReason = Literal["attempts_exhausted", "permanent_error", "receives_exhausted"]
@@ -57,6 +57,8 @@ LANES: Final[Mapping[Kind, Lane]] = {
     "ticket_decided": "tickets",
 }
 ATTEMPTS: Final = 3
+#: Farther off than any wait: the rolling day of the budget is the longest.
+FARTHEST: Final = timedelta(days=2)
 ATTEMPTS_RULE: Final = f"notification.{ATTEMPTS}_attempts.v1"
 #: How long to wait after the first and after the second failure, before jitter.
 BACKOFF: Final[Mapping[Kind, tuple[timedelta, ...]]] = {
@@ -73,9 +75,16 @@ RESENT_AFTER_UNKNOWN: Final[Mapping[Kind, bool]] = {
 }
 
 
-def notification_id(cause: str, kind: Kind) -> str:
-    """Derive the id from the event that asked for the mail (`<stream>/<version>`) and the kind."""
-    return hashlib.sha256(f"{kind} {cause}".encode()).hexdigest()[:32]
+def notification_id(cause: str, kind: Kind, *, about: str) -> str:
+    """Derive the id from the event that asked for the mail, the kind, and what it is about.
+
+    Args:
+        cause: the event's id, `<stream>/<version>`.
+        kind: the kind of mail.
+        about: the ticket's UUID or the challenge's id. Numbers come again after a backup is
+            restored, these do not: a mail port must not take a new mail for an old one.
+    """
+    return hashlib.sha256(f"{kind} {cause} {about}".encode()).hexdigest()[:32]
 
 
 def stream(id: str) -> str:
@@ -380,7 +389,7 @@ def evolve(state: Notification, event: Event) -> Notification:
                 _with_error(state, event.error),
                 status=_unless_fed_back(state, "failed"),
                 # An error of the account is not the message's fault: it takes no attempt away.
-                attempts=state.attempts - (event.error_class == "account"),
+                attempts=state.attempts - (event.error_class in {"account", "not_called"}),
                 call_open=False,
                 due_at=None if _is_fed_back(state) else event.retry_at,
             )
@@ -470,11 +479,20 @@ def next_step(notification: Notification, *, at: datetime) -> Step:
     """
     if notification.due_at is None:
         return "nothing"
-    if notification.due_at > at:
+    if not is_due(notification.due_at, at=at):
         return "wait"
     if notification.call_open or notification.status == "unknown":
         return "look_up"
     return "expire" if is_expired(notification, at=at) else "send"
+
+
+def is_due(due_at: datetime, *, at: datetime) -> bool:
+    """Whether it is time.
+
+    Nothing is ever put off for as long as `FARTHEST`: what seems to be was written by a clock that
+    was ahead, and is due now.
+    """
+    return due_at <= at or due_at > at + FARTHEST
 
 
 def is_expired(notification: Notification, *, at: datetime) -> bool:
@@ -598,7 +616,8 @@ def settle_unknown(
     It goes again when `can_be_resent` (the feedback path is alive, or there is none); otherwise it
     waits on.
     """
-    if notification.status != "unknown" or notification.due_at is None or notification.due_at > at:
+    due_at = notification.due_at
+    if notification.status != "unknown" or due_at is None or not is_due(due_at, at=at):
         return ()
     if not can_be_resent:
         rule = "notification.settled_by_feedback.v1"

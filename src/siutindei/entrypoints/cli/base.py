@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
+from siutindei.app.identity import user_id
 from siutindei.app.ports import Context, GrantError, PortError, Unavailable, Unusable
 from siutindei.bootstrap import Services, build
 from siutindei.domain import fields
@@ -88,7 +89,7 @@ class Installation:
         request = self.services.ids.uuid()
         command_id = request
         if self.command_id is not None:
-            command_id = fields.required_line("command_id", self.command_id, most=128)
+            command_id = user_id("command_id", self.command_id)
         return Context(
             command_id=command_id,
             actor=f"operator:{operator()}",
