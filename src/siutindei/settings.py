@@ -96,7 +96,7 @@ SETTINGS: Final = (
             "a code may start in an hour, together", "count", 1),
     Setting("MAX_CHALLENGE_ATTEMPTS", "3", "answers that a challenge takes", "count", 1, 10),
     Setting("SIUTINDEI_SETTLE", "900", "how long an unknown outcome is left to feedback before "
-            "the mail may be sent again", "seconds"),
+            "the mail may be sent again", "seconds", 0, 86_400),
     Setting("SES_FROM_ADDRESS", "hello@lx-software.com", "the sender of sign-in codes",
             "address"),
     Setting("SES_SENDER_EMAIL", "no-reply@lx-software.com", "the sender of ticket mails",

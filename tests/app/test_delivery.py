@@ -472,6 +472,7 @@ def test_a_call_is_not_made_after_its_deadline(tmp_path: Path) -> None:
 
     assert [] == world.mail.sent
     assert ("failed", "too late: the call was not made") == (outcome.result, outcome.error)
+    assert 0 == world.notices(id).attempts
     assert ["failed"] == states(world, id)[-1:]
     assert [["sent"]] == steps(world, 38)
 

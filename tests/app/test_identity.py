@@ -75,3 +75,10 @@ def test_what_is_neither_is_refused(world: World, value: str) -> None:
         someone(world.services.addresses, "by", value)
 
     assert refused.value.field == "by"
+
+
+@pytest.mark.parametrize("at", ["@", "\uff20", "\ufe6b"])
+def test_an_address_is_no_id_however_its_at_is_written(at: str) -> None:
+    """What is kept in clear is never an address, also with a letter that looks like an @."""
+    with pytest.raises(Invalid, match="is an address"):
+        user_id("user", f"eve{at}example.com")

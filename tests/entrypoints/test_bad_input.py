@@ -324,6 +324,7 @@ def test_text_that_reorders_is_kept_and_not_shown(cli: Cli) -> None:
         (("person", "erase", "u 1", "--reason", "r"), "user"),
         (("--command-id", "", "sign-in", "start", EMAIL), "command_id"),
         (("--command-id", "a\nb", "sign-in", "start", EMAIL), "command_id"),
+        (("--command-id", EMAIL, "sign-in", "start", EMAIL), "command_id"),
         (("--command-id", "c" * 129, "sign-in", "start", EMAIL), "command_id"),
     ],
     ids=lambda value: " ".join(value)[:60].replace("\x00", "0") if isinstance(value, tuple) else "",

@@ -140,3 +140,23 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
 def test_a_level_is_understood_in_any_case() -> None:
     """`debug` is DEBUG."""
     assert read_settings({"LOG_LEVEL": "debug"}, home=HOME).text("LOG_LEVEL") == "debug"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SIUTINDEI_DATABASE", "sqlite:///:memory:"),
+        ("SIUTINDEI_DATABASE", "sqlite:///here.db"),
+        ("SIUTINDEI_MAIL", "maildir:here"),
+        ("SIUTINDEI_INDEX_KEY", "file:here.json"),
+        ("SIUTINDEI_SETTLE", "86401"),
+    ],
+)
+def test_what_would_lose_or_repeat_something_is_refused(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    """A place that depends on the folder, or a wait as long as a clock's fault, is no setting."""
+    with pytest.raises(Invalid) as refused:
+        read_settings({name: text}, home=tmp_path)
+
+    assert name == refused.value.field

@@ -2,7 +2,8 @@
 
 A Maildir holds one file for each mail: written in `tmp/`, delivered into `new/`, moved to `cur/` by
 whoever reads it (https://cr.yp.to/proto/maildir.html). A mail's name here comes from its
-notification and from nothing else, so the mailbox itself is the memory of what was delivered.
+notification and from nothing else, and empty files beside the mails remember which names were
+delivered and which are to be forgotten, whatever a reader does.
 """
 
 from __future__ import annotations
@@ -60,10 +61,11 @@ class Maildir:
     """A MailPort that delivers into a directory; it implements `siutindei.app.ports.MailPort`.
 
     The same notification is delivered once, however often and by however many processes it is sent,
-    and also when a reader has moved the mail to `cur/` and flagged it. A delivery that is killed at
-    any moment leaves the whole mail or none, and at most a file in `tmp/`, which goes when it is
-    36 hours old or when the notification is forgotten. Directories are made at the first delivery,
-    with mode 0700; mails have mode 0600.
+    and also when a reader has moved the mail to `cur/` or out of the mailbox (unless the delivery
+    was killed just before it could note the name). What was forgotten is never delivered. A
+    delivery that is killed at any moment leaves the whole mail or none, and at most a file in
+    `tmp/`, which goes when it is 36 hours old or when the notification is forgotten. Directories
+    are made at the first delivery, with mode 0700; mails have mode 0600.
 
     Args:
         path: the mailbox.

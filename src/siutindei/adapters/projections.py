@@ -20,6 +20,7 @@ from siutindei.adapters.sql import Cursor
 from siutindei.app.ports import CodeRow, Due, Page, PersonRow
 from siutindei.app.times import from_micros, micros
 from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain.due import FARTHEST
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
@@ -374,7 +375,7 @@ class SqlViews:
         return None if row is None else decode_document(grant.Grant, row["document"])
 
     def due(self, *, at: datetime, limit: int = 100) -> Sequence[Due]:
-        """List what is due, longest due first."""
+        """List what is due (`domain.due.is_due`), longest due first."""
         rows = self._rows(
             "SELECT 'notification' AS work, id, due_at FROM notifications"
             " WHERE due_at <= ? OR due_at > ?"
@@ -383,9 +384,9 @@ class SqlViews:
             " ORDER BY due_at, id LIMIT ?",
             (
                 micros(at),
-                micros(at + notification.FARTHEST),
+                micros(at + FARTHEST),
                 micros(at),
-                micros(at + grant.FARTHEST),
+                micros(at + FARTHEST),
                 limit,
             ),
         )

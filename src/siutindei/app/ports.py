@@ -505,7 +505,7 @@ class FeedbackLabel:
 class OrganizationDirectory(Protocol):
     """The platform's catalogue: organizations, labels, published feedback, stars.
 
-    Changes are idempotent by the grant's id, and may raise GrantError.
+    Changes are idempotent by `grant_id`, which holds the ticket's UUID, and may raise GrantError.
     """
 
     def organization(self, id: str) -> Organization | None:

@@ -179,9 +179,10 @@ class Tickets:
         known = person_of(tx.load(person.stream(submitter)))
         if known.erased_at is not None:
             raise person.PersonErased(submitter)
+        id = self.ids.uuid()
         decided = ticket.submit(
             submission,
-            id=self.ids.uuid(),
+            id=id,
             reference=reference,
             submitter=submitter,
             email=address,
@@ -194,10 +195,8 @@ class Tickets:
         (submitted,) = tx.append(ticket.stream(reference), 0, decided)
         if vouched:
             self._prove(tx, known, submitter, address, fingerprint, cause=submitted)
-        state = ticket_of([submitted])
-        about = decided[0].id if isinstance(decided[0], ticket.Submitted) else ""
-        request_mail(tx, submitted, at=at, about=about, ticket=reference)
-        return state
+        request_mail(tx, submitted, at=at, about=id, ticket=reference)
+        return ticket_of([submitted])
 
     def _prove(
         self,

@@ -212,7 +212,7 @@ def reusable(state: Challenges, *, user: str | None, limits: Limits, at: datetim
 
     It has to be the same user's: a challenge of an address that nobody had signed up with carries
     no mail, and whoever signs up meanwhile gets one that does. A clock that went back makes a
-    challenge look issued in the future: it is given again too.
+    challenge look issued in the future: within a code's life it is given again too.
     """
     issued = state.issued
     if issued is None or issued.user != user or not state.takes_answers(issued.challenge, at):

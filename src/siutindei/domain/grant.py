@@ -14,6 +14,7 @@ from typing import Final, Literal, assert_never, get_args
 
 import attrs
 
+from siutindei.domain.due import is_due
 from siutindei.domain.errors import Refused
 from siutindei.domain.personal import Personal
 
@@ -27,8 +28,6 @@ Status = Literal["none", "requested", "attempting", "failed", "done", "withheld"
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 ATTEMPTS: Final = 3
-#: Nothing is put off for as long: what seems to be was written by a clock that was ahead.
-FARTHEST: Final = timedelta(days=2)
 ATTEMPTS_RULE: Final = f"grant.{ATTEMPTS}_attempts.v1"
 BACKOFF: Final = (timedelta(seconds=30), timedelta(seconds=120))
 
@@ -233,7 +232,7 @@ def start_attempt(grant: Grant, *, deadline: datetime, at: datetime) -> tuple[Ev
     An attempt that died with its process (its deadline is over) counts: after the third the grant
     is a dead letter.
     """
-    if grant.due_at is None or at < grant.due_at <= at + FARTHEST:
+    if grant.due_at is None or not is_due(grant.due_at, at=at):
         return ()
     if grant.attempts >= ATTEMPTS:
         return (DeadLettered(why="attempts_exhausted", at=at),)

@@ -1,6 +1,7 @@
 """A notification: one mail that one event asked for, and all that happened to it.
 
-Stream `notification-<hash>`, the hash of cause and kind: asking twice is a no-op.
+Stream `notification-<hash>`, the hash of the cause, the kind, and what it is about: asking twice is
+a no-op.
 
     Requested -> AttemptStarted -> Accepted | Failed | Refused | OutcomeUnknown
     Accepted -> Delivered | Delayed | Bounced | Complained          (feedback, in any order)
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 import attrs
 
+from siutindei.domain.due import is_due
 from siutindei.domain.errors import Refused as RefusedByRule
 from siutindei.domain.personal import Personal
 
@@ -42,8 +44,8 @@ Status = Literal[
     "bounced",
     "complained",
 ]
-#: How the adapter classed an error: worth another try; wrong for this message for good; a matter
-#: of the account, which halts the lane.
+#: Why an attempt failed: worth another try; wrong for this message for good; a matter of the
+#: account, which halts the lane; or the call was not made. The last two take no attempt away.
 ErrorClass = Literal["transient", "permanent", "account", "not_called"]
 Deferral = Literal["over_budget", "lane_halted", "settling"]
 Withholding = Literal["suppressed", "expired", "erased"]
@@ -57,8 +59,6 @@ LANES: Final[Mapping[Kind, Lane]] = {
     "ticket_decided": "tickets",
 }
 ATTEMPTS: Final = 3
-#: Farther off than any wait: the rolling day of the budget is the longest.
-FARTHEST: Final = timedelta(days=2)
 ATTEMPTS_RULE: Final = f"notification.{ATTEMPTS}_attempts.v1"
 #: How long to wait after the first and after the second failure, before jitter.
 BACKOFF: Final[Mapping[Kind, tuple[timedelta, ...]]] = {
@@ -388,7 +388,7 @@ def evolve(state: Notification, event: Event) -> Notification:
             return attrs.evolve(
                 _with_error(state, event.error),
                 status=_unless_fed_back(state, "failed"),
-                # An error of the account is not the message's fault: it takes no attempt away.
+                # Not the message's fault: it takes no attempt away.
                 attempts=state.attempts - (event.error_class in {"account", "not_called"}),
                 call_open=False,
                 due_at=None if _is_fed_back(state) else event.retry_at,
@@ -486,15 +486,6 @@ def next_step(notification: Notification, *, at: datetime) -> Step:
     return "expire" if is_expired(notification, at=at) else "send"
 
 
-def is_due(due_at: datetime, *, at: datetime) -> bool:
-    """Whether it is time.
-
-    Nothing is ever put off for as long as `FARTHEST`: what seems to be was written by a clock that
-    was ahead, and is due now.
-    """
-    return due_at <= at or due_at > at + FARTHEST
-
-
 def is_expired(notification: Notification, *, at: datetime) -> bool:
     """Whether the mail is of no use any more."""
     requested = notification.requested
@@ -553,7 +544,7 @@ def fail(
     """Record a call that surely sent nothing; the third one gives the mail up.
 
     Quiet when the call has another outcome by now. A permanent error gives it up at once. An error
-    of the account is not the message's fault: it never gives it up.
+    of the account, or a call that was not made, is not the message's fault: it never gives it up.
     """
     if attempt != notification.calls or not _is_unsettled(notification):
         return ()
