@@ -7,6 +7,7 @@ Its subscriptions are not offered by any SQLite recorder, and nothing here uses 
 from __future__ import annotations
 
 import tempfile
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +36,30 @@ class _Ours(RecorderTestCase):
     def recorder(self, database: str) -> Recorder:
         """Open a recorder that the test closes."""
         datastore = Datastore(database)
-        self.addCleanup(datastore.close)
+        self.close_when_quiet(datastore)
         return Recorder(datastore)
+
+    def close_when_quiet(self, datastore: Datastore | PostgresDatastore) -> None:
+        """Close it at the end of the test, when nobody reads from it any more.
+
+        The suite tells its readers to stop and does not wait for them; closing an SQLite connection
+        that another thread executes on ends the process.
+        """
+        before = set(threading.enumerate())
+        self.addCleanup(datastore.close)
+        self.addCleanup(self.wait_for_readers, before)
+
+    def wait_for_readers(self, before: set[threading.Thread]) -> None:
+        """Wait until every reader that the test started has stopped."""
+        readers = [
+            thread
+            for thread in set(threading.enumerate()) - before
+            if "read_continuously" in thread.name
+        ]
+        for thread in readers:
+            thread.join(timeout=60)
+
+        assert [] == [thread for thread in readers if thread.is_alive()]
 
     def on_disk(self) -> Recorder:
         """Make a recorder over a new file."""
@@ -78,7 +101,7 @@ class _OnPostgres(_Ours):
         url = database.__enter__()
         self.addCleanup(database.__exit__, None, None, None)
         datastore = PostgresDatastore(url)
-        self.addCleanup(datastore.close)
+        self.close_when_quiet(datastore)
         return PostgresRecorder(datastore)
 
 
