@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from siutindei.app.delivery import Delivery
     from siutindei.app.history import History
     from siutindei.app.people import People
-    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort, Schema
+    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort, ReadModels, Schema
     from siutindei.app.sign_in import SignIn
     from siutindei.app.tickets import Tickets
     from siutindei.settings import Settings
@@ -131,8 +131,19 @@ class Services:
             store=self.store,
             clock=self.clock,
             memory=lambda: SqliteStore(MEMORY, master=self.vault_keys, clock=self.clock),
-            projections=tuple(NAMES),
+            projections=NAMES,
         )
+
+    @cached_property
+    def read_models(self) -> ReadModels:
+        """Making the read models again."""
+        return self._read_models(self.store)
+
+    def _read_models(self, store: SqlStore) -> ReadModels:
+        from siutindei.adapters.read_models import SqlReadModels
+        from siutindei.adapters.sqlite import scratch
+
+        return SqlReadModels(store, scratch)
 
     # --- adapters ---------------------------------------------------------------------------------
 
@@ -222,6 +233,9 @@ class Services:
         try:
             store.check_ring("vault key", self.vault_keys, rotates=True)
             store.check_ring("index key", self.index_key, rotates=False)
+            if self.settings.postgres_url is None:
+                # A file gets what is new in this version when it is first needed.
+                self._read_models(store).complete(progress=lambda *_: None)
         except BaseException:
             store.close()
             raise

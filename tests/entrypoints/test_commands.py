@@ -574,7 +574,7 @@ def test_doctor_finds_nothing_in_a_fresh_home(cli: Cli) -> None:
 def lose_a_row(home: Path) -> None:
     """Take a row out of a read model, behind the history's back."""
     with closing(sqlite3.connect(home / "siutindei.db")) as connection:
-        connection.execute("DELETE FROM pending")
+        connection.execute("DELETE FROM pending_1")
         connection.commit()
 
 
@@ -587,7 +587,11 @@ def lose_a_row(home: Path) -> None:
         (lambda home: (home / "directory.json").write_text("[]"), "catalogue", "backup"),
         (lambda home: (home / "mail").write_text("x"), "mail cannot be written", "mode"),
         (lambda home: (home / "siutindei.db").write_bytes(b"x" * 9999), "damaged", "backup"),
-        (lose_a_row, "read models", "report it"),
+        (
+            lose_a_row,
+            "read model pending is not what the history gives in 1 rows",
+            "rebuild pending",
+        ),
     ],
     ids=["no key", "open key", "bad key", "bad catalogue", "no maildir", "bad file", "bad row"],
 )

@@ -25,6 +25,7 @@ NAMES = {
     *("notification list", "notification show"),
     *("dead-letter list", "dead-letter show", "dead-letter redrive", "dead-letter discard"),
     *("history stream", "history tail", "history replay", "person export", "person erase"),
+    *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
 }
 

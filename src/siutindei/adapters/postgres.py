@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, LiteralString, cast
 
@@ -27,7 +28,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from siutindei.adapters import projections, vault
-from siutindei.adapters.store import Change, SqlStore
+from siutindei.adapters.store import Change, SqlStore, TablesOnce
 from siutindei.app.ports import CommandRepeated, Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
     from siutindei.adapters.keys import KeyRing
+    from siutindei.adapters.projections import Table
     from siutindei.adapters.sql import Cursor
     from siutindei.app.ports import Clock, Context, Recorded
 
     Password = Callable[[], str]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 #: How long to wait while others write.
 LOCK_SECONDS: Final = 20.0
 #: How long one statement may take.
@@ -67,6 +69,8 @@ _DEFAULTS: Final = {
 }
 
 _TABLES: Final = (
+    "CREATE TABLE siutindei_schema (version INTEGER NOT NULL)",
+    "INSERT INTO siutindei_schema VALUES (0)",
     "CREATE TABLE stored_events (originator_id TEXT NOT NULL, originator_version INTEGER NOT NULL,"
     " topic TEXT NOT NULL, state BLOB NOT NULL,"
     " notification_id INTEGER GENERATED ALWAYS AS IDENTITY,"
@@ -84,10 +88,10 @@ _TABLES: Final = (
     "CREATE FUNCTION scrub_vault_keys() RETURNS void LANGUAGE sql SECURITY DEFINER"
     " SET search_path = public, pg_temp AS 'CLUSTER VERBOSE vault_keys USING vault_keys_pkey'",
     "REVOKE ALL ON FUNCTION scrub_vault_keys() FROM PUBLIC",
-    *projections.TABLES,
+    *projections.first_statements(),
 )
-#: What each version of the schema adds to the one before.
-_MIGRATIONS: Final = (_TABLES,)
+#: What each version of the schema adds to the one before, by the version that it makes.
+_UPGRADES: Final = {2: projections.TO_VERSION_2}
 
 
 # --- connections ---------------------------------------------------------------------------------
@@ -257,16 +261,26 @@ class Recorder(PostgresApplicationRecorder):
         return positions[0]
 
 
-class _Cursor:
+class _Cursor(TablesOnce):
     """A cursor that takes `?` for values."""
 
     def __init__(self, cursor: psycopg.Cursor[DictRow]) -> None:
         self.psycopg = cursor
 
+    @property
+    def rowcount(self) -> int:
+        """How many rows the last statement changed."""
+        return self.psycopg.rowcount
+
     def execute(self, statement: str, values: Sequence[object] = (), /) -> None:
         """Execute one statement."""
         query: Any = statement.replace("?", "%s")
         self.psycopg.execute(query, values or None)
+
+    def executemany(self, statement: str, values: Sequence[Sequence[object]], /) -> None:
+        """Execute one statement for each of several rows of values."""
+        query: Any = statement.replace("?", "%s")
+        self.psycopg.executemany(query, values)
 
     def fetchone(self) -> Any:
         """Give the next row, or None."""
@@ -317,15 +331,19 @@ class PostgresSchema:
         with self._transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
             before = _version(connection)
-            if before == 0:
-                connection.execute("CREATE TABLE siutindei_schema (version BIGINT NOT NULL)")
-                connection.execute("INSERT INTO siutindei_schema VALUES (0)")
-            for statements in _MIGRATIONS[before:]:
-                for statement in statements:
-                    query: Any = _dialect(statement)
-                    connection.execute(query)
-            if before < SCHEMA_VERSION:
-                connection.execute("UPDATE siutindei_schema SET version = %s", (SCHEMA_VERSION,))
+            statements = (
+                _TABLES
+                if before == 0
+                else [
+                    statement
+                    for version in range(before + 1, SCHEMA_VERSION + 1)
+                    for statement in _UPGRADES[version]
+                ]
+            )
+            for statement in statements:
+                query: Any = _dialect(statement)
+                connection.execute(query)
+            connection.execute("UPDATE siutindei_schema SET version = %s", (SCHEMA_VERSION,))
             return before
 
     def prepare(self) -> bool:
@@ -479,7 +497,8 @@ class PostgresStore(SqlStore):
             password: asked for a password at every connection (IAM authentication).
         """
         super().__init__("the database", master=master, clock=clock)
-        self._datastore = Datastore(url, lock_seconds=lock_seconds, password=password)
+        self._connect = partial(Datastore, url, lock_seconds=lock_seconds, password=password)
+        self._datastore = self._connect()
         with translated():
             self._recorder = Recorder(self._datastore)
 
@@ -540,6 +559,43 @@ class PostgresStore(SqlStore):
             raise Unavailable("the database went away; nothing was changed, try again")
         if row["notification_id"] is None:
             raise CommandRepeated(json.loads(row["event_ids"]))
+
+    @contextmanager
+    def building(self) -> Iterator[Cursor]:
+        """Begin a transaction that changes a new table, which needs no turn to write."""
+        with translated(), self._datastore.transaction(commit=True) as cursor:
+            yield _Cursor(cursor)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Cursor]:
+        """Begin a transaction that sees one moment, on a connection of its own."""
+        beside = self._connect()
+        try:
+            with translated(), beside.transaction() as cursor:
+                yield _Cursor(cursor)
+        finally:
+            beside.close()
+
+    def create(self, cursor: Cursor, table: Table, *, like: str | None) -> None:
+        """Make a table; whoever may use the one that it is like may use it too."""
+        for statement in table.statements:
+            cursor.execute(_dialect(statement))
+        if like is None:
+            return
+        cursor.execute(
+            "SELECT format('GRANT %%s ON %%I TO %%I', privilege_type, ?::text,"
+            " pg_get_userbyid(grantee)) AS statement"
+            " FROM pg_class, aclexplode(relacl) WHERE oid = to_regclass(?)"
+            " AND grantee NOT IN (0, relowner)",
+            (table.name, like),
+        )
+        for row in cursor.fetchall():
+            cursor.execute(row["statement"])
+
+    def drop(self, table: str) -> None:
+        """Take a table away."""
+        with self.building() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {table}")
 
     def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
         """Insert one event, and give its position."""

@@ -16,7 +16,7 @@ PortError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ import attrs
 from siutindei.domain.catalogue import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
@@ -443,6 +443,112 @@ class Views(Protocol):
         """Say when the next thing is due, past or future."""
 
 
+@attrs.frozen(kw_only=True)
+class Generation:
+    """One table of a read model.
+
+    Attributes:
+        generation: its number, counted up.
+        version: the version of the read model that it holds.
+        position: the event up to which it is made.
+        events: how many events were read for it.
+    """
+
+    generation: int
+    version: int
+    position: int
+    events: int
+
+
+@attrs.frozen(kw_only=True)
+class ReadModel:
+    """A read model, and what there is of it.
+
+    Attributes:
+        name: what it is called.
+        newest: the version that this program makes.
+        live: the generation that serves; None when nothing does yet.
+        rows: how many rows that one has.
+        building: the one that is being made beside it.
+        previous: the one that served before, which one can go back to.
+    """
+
+    name: str
+    newest: int
+    live: Generation | None
+    rows: int
+    building: Generation | None
+    previous: Generation | None
+
+
+@attrs.frozen(kw_only=True)
+class Made:
+    """A read model that was made from the history.
+
+    Attributes:
+        name: what it is called.
+        generation: the generation that serves now.
+        events: how many events it was made from.
+        rows: how many rows it has.
+        digest: SHA-256 over all of them.
+        compared: the digest of the one that served, at the same position; None when it has another
+            version, or when there was none.
+        different: how many rows were not the same there.
+        keys: which ones, the first few.
+        switched: whether it serves now and did not before.
+    """
+
+    name: str
+    generation: int
+    events: int
+    rows: int
+    digest: str
+    compared: str | None
+    different: int
+    keys: Sequence[str]
+    switched: bool
+
+
+#: Is told how many positions are done, and how many there are.
+Progress = Callable[[int, int], None]
+
+
+class ReadModels(Protocol):
+    """Making read models again while the system runs.
+
+    Every method raises NotFound for a name that there is not, and the errors of a store.
+    """
+
+    def all(self) -> Sequence[ReadModel]:
+        """List them."""
+
+    def rebuild(self, name: str, *, progress: Progress) -> Made:
+        """Make one again beside the live one, compare, and switch.
+
+        What an earlier one did is gone on with.
+
+        Raises:
+            Unavailable: another process makes it at this moment.
+        """
+
+    def revert(self, name: str, *, progress: Progress) -> Made:
+        """Bring the one that served before up to now, and switch back to it.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    def verify(self, name: str, *, progress: Progress) -> Made:
+        """Make one again outside the database, and compare it with the live one."""
+
+    def complete(self, *, progress: Progress) -> Sequence[str]:
+        """Make those that are not there yet, and say which.
+
+        Raises:
+            Unavailable: another process makes one, and is not done within half a minute.
+        """
+
+
 # --- the outside ---------------------------------------------------------------------------------
 
 Lookup = Literal["accepted", "not_accepted", "cannot_tell"]
@@ -551,7 +657,7 @@ class ErasureList(Protocol):
 class ReplayStore(Protocol):
     """A store in memory that a replay fills."""
 
-    def project_all(self, events: Iterable[Recorded]) -> None:
+    def project_all(self, events: Sequence[Recorded]) -> None:
         """Bring the read models up to some events, in one transaction."""
 
     def digest(self, names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import click
 
 from siutindei.entrypoints.cli.base import Command, Group, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import echo, print_json
+from siutindei.entrypoints.cli.progress import shown_progress
 
 
 @click.group(cls=Group)
@@ -23,12 +24,17 @@ def migrate(installation: Installation) -> None:
     """
     schema = installation.services.schema
     before = schema.migrate()
+    with shown_progress("making read models", quiet=installation.json) as progress:
+        made = installation.services.read_models.complete(progress=progress) if before else ()
     if installation.json:
-        print_json({"version": schema.newest, "before": before})
-    elif before == schema.newest:
+        print_json({"version": schema.newest, "before": before, "read_models": list(made)})
+        return
+    if before == schema.newest and not made:
         echo(f"nothing to do: the schema has version {before}")
-    else:
+    if before < schema.newest:
         echo(f"migrated: the schema has version {schema.newest}, before {before}")
+    if made:
+        echo(f"made from the history: {', '.join(made)}")
 
 
 @database.command(cls=Command, epilog=example("siutindei --json database status"))
