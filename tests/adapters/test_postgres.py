@@ -22,6 +22,8 @@ from siutindei.adapters.postgres import (
     roles,
 )
 from siutindei.adapters.projections import NAMES
+from siutindei.adapters.read_models import SqlReadModels
+from siutindei.adapters.sqlite import scratch
 from siutindei.app.commands import transact
 from siutindei.app.ports import CommandRepeated, Conflict, MailRefused, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
@@ -625,6 +627,27 @@ def test_the_writer_can_do_everything_that_is_to_be_done(tmp_path: Path, writer:
         *("grant.carried_out", "notification.dead_lettered", "notification.redriven"),
         *("notification.discarded", "person.erased"),
     } <= names
+
+
+def test_a_read_model_that_was_made_again_is_the_writers_too(url: str, writer: str) -> None:
+    """The owner makes it again; those who could use the old one can use the new one, no others."""
+    reader = writer.replace("the_writer", "the_reader")
+    with opened(url) as store:
+        append(store, ANN, signed_up())
+        models = SqlReadModels(store, scratch)
+        for _ in range(2):
+            models.rebuild("people", progress=lambda *_: None)
+    with opened(writer) as store:
+        append(store, BOB, signed_up("bob"))
+        assert store.views.find_person("bob") is not None
+        with pytest.raises(Unusable, match="may not do this"):
+            SqlReadModels(store, scratch).rebuild("people", progress=lambda *_: None)
+    with opened(reader) as store:
+        models = SqlReadModels(store, scratch)
+        checked = models.verify("people", progress=lambda *_: None)
+        assert (2, 0) == (checked.rows, checked.different)
+        with pytest.raises(Unusable, match="may not do this"), store.building() as cursor:
+            cursor.execute("DELETE FROM people_3")
 
 
 @pytest.mark.parametrize(
