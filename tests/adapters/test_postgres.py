@@ -17,7 +17,6 @@ from siutindei.adapters.postgres import (
     STATEMENT_SECONDS,
     PostgresSchema,
     PostgresStore,
-    Recorder,
     connect,
     roles,
 )
@@ -455,7 +454,7 @@ def test_reading_the_log_without_the_lock_skips_an_event(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the lock the one who follows loses the event of the writer that commits second."""
-    monkeypatch.setattr(Recorder, "lock", lambda self, cursor: None)
+    monkeypatch.setattr("siutindei.adapters.postgres.LOCK", "SELECT 1")
 
     assert [BOB] == [entry.stream for entry in followed(url)]
 

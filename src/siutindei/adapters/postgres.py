@@ -28,12 +28,13 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from siutindei.adapters import projections, vault
+from siutindei.adapters.projections import LIVE
 from siutindei.adapters.store import Change, SqlStore, TablesOnce
 from siutindei.app.ports import CommandRepeated, Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from eventsourcing.persistence import StoredEvent
     from psycopg.rows import DictRow
@@ -67,6 +68,9 @@ _DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+
+#: Lets one transaction write at a time: positions are then in the order of commits.
+LOCK: Final = "LOCK TABLE public.write_lock IN EXCLUSIVE MODE"
 
 _TABLES: Final = (
     "CREATE TABLE siutindei_schema (version INTEGER NOT NULL)",
@@ -220,17 +224,27 @@ class Datastore(PostgresDatastore):
         self._waits = _waits(lock_seconds)
 
     @contextmanager
-    def transaction(self, *, commit: bool = False) -> Iterator[psycopg.Cursor[DictRow]]:
-        """Begin a transaction in which no wait is without an end."""
+    def transaction(
+        self, *, commit: bool = False, first: LiteralString = ""
+    ) -> Iterator[psycopg.Cursor[DictRow]]:
+        """Begin a transaction in which no wait is without an end.
+
+        Args:
+            commit: whether it changes something.
+            first: statements that go out with the beginning; the cursor has what the last gave.
+        """
         begin: LiteralString = (
             # Each statement sees what was committed before it; under the lock nothing is.
             "BEGIN ISOLATION LEVEL READ COMMITTED; "
             if commit
             else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
         )
+        begin = "; ".join(part for part in (begin + self._waits, first) if part)
         with self.get_connection() as connection:
-            connection.execute(begin + self._waits)
-            yield connection.cursor()
+            cursor = connection.execute(begin)
+            while cursor.nextset():
+                pass
+            yield cursor
             if not commit:
                 connection.rollback()
                 return
@@ -245,11 +259,7 @@ class Recorder(PostgresApplicationRecorder):
 
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
-        self.lock_table_statements[-1] = "LOCK TABLE public.write_lock IN EXCLUSIVE MODE"
-
-    def lock(self, cursor: psycopg.Cursor[DictRow]) -> None:
-        """Let one transaction write at a time: positions are then in the order of commits."""
-        cursor.execute(self.lock_table_statements[-1])
+        self.lock_table_statements[-1] = LOCK
 
     def insert(self, cursor: psycopg.Cursor[DictRow], stored: StoredEvent) -> int:
         """Insert one event in a transaction of the caller's, and give its position."""
@@ -262,10 +272,15 @@ class Recorder(PostgresApplicationRecorder):
 
 
 class _Cursor(TablesOnce):
-    """A cursor that takes `?` for values."""
+    """A cursor that takes `?` for values; what it has at first are the rows of `LIVE`."""
 
     def __init__(self, cursor: psycopg.Cursor[DictRow]) -> None:
         self.psycopg = cursor
+        self._live = cursor.fetchall()
+
+    def live(self) -> Iterable[Any]:
+        """Give the tables that serve: they came with the beginning of the transaction."""
+        return self._live
 
     @property
     def rowcount(self) -> int:
@@ -505,14 +520,15 @@ class PostgresStore(SqlStore):
     @contextmanager
     def reading(self) -> Iterator[Cursor]:
         """Begin a transaction that changes nothing and sees one moment."""
-        with translated(), self._datastore.transaction(commit=False) as cursor:
+        with translated(), self._datastore.transaction(first=LIVE) as cursor:
             yield _Cursor(cursor)
 
     @contextmanager
     def writing(self) -> Iterator[Cursor]:
         """Begin a transaction that has the turn to write."""
-        with translated(), self._datastore.transaction(commit=True) as cursor:
-            self._recorder.lock(cursor)
+        # What is asked under the lock is what stays until the end.
+        first = f"{LOCK}; {LIVE}"
+        with translated(), self._datastore.transaction(commit=True, first=first) as cursor:
             yield _Cursor(cursor)
 
     @contextmanager
@@ -563,7 +579,7 @@ class PostgresStore(SqlStore):
     @contextmanager
     def building(self) -> Iterator[Cursor]:
         """Begin a transaction that changes a new table, which needs no turn to write."""
-        with translated(), self._datastore.transaction(commit=True) as cursor:
+        with translated(), self._datastore.transaction(commit=True, first=LIVE) as cursor:
             yield _Cursor(cursor)
 
     @contextmanager
@@ -571,7 +587,7 @@ class PostgresStore(SqlStore):
         """Begin a transaction that sees one moment, on a connection of its own."""
         beside = self._connect()
         try:
-            with translated(), beside.transaction() as cursor:
+            with translated(), beside.transaction(first=LIVE) as cursor:
                 yield _Cursor(cursor)
         finally:
             beside.close()
@@ -622,11 +638,10 @@ class PostgresStore(SqlStore):
             found = re.match(r"\s*(\d+)", notice.message_detail or "")
             kept.append(int(found.group(1)) if found else 0)
 
-        with translated(), self._datastore.transaction(commit=True) as cursor:
+        with translated(), self._datastore.transaction(commit=True, first=LOCK) as cursor:
             connection = cursor.connection
             connection.add_notice_handler(note)
             try:
-                self._recorder.lock(cursor)
                 cursor.execute("SELECT scrub_vault_keys()")
             finally:
                 connection.remove_notice_handler(note)

@@ -392,14 +392,13 @@ class Tables:
         return [table for table in self._found.values() if table.projection.category == category]
 
 
-def live_tables(cursor: Cursor) -> Tables:
-    """Find out which tables serve.
+def tables_of(live: Iterable[Row]) -> Tables:
+    """Give the tables that serve, of the rows that `LIVE` gave.
 
     Raises:
-        Unusable: one was made by a version that this program does not know.
+        Unusable: one was made by a version that this program does not know, or is not there.
     """
-    cursor.execute(LIVE)
-    rows = sorted((row["name"], row["generation"], row["version"]) for row in cursor.fetchall())
+    rows = sorted((row["name"], row["generation"], row["version"]) for row in live)
     return _tables(tuple(rows), ALL)
 
 

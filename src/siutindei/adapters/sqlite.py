@@ -38,7 +38,7 @@ from siutindei.app.ports import Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -185,6 +185,11 @@ class _Cursor(TablesOnce):
         self.executemany = cursor.executemany
         self.fetchone = cursor.fetchone
         self.fetchall = cursor.fetchall
+
+    def live(self) -> Iterable[Any]:
+        """Ask which tables serve."""
+        self.execute(projections.LIVE)
+        return cast("list[Any]", self.fetchall())
 
     @property
     def rowcount(self) -> int:

@@ -23,7 +23,7 @@ from siutindei.app.ports import CommandRepeated, Recorded, Unusable
 from siutindei.domain.catalogue import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -40,17 +40,20 @@ _PAGE: Final = 500
 _BIGGEST: Final = 2**63 - 1
 
 
-class TablesOnce:
+class TablesOnce(ABC):
     """A cursor that finds out once, when it is asked, which tables serve in its transaction."""
 
     _tables: Tables | None = None
+
+    @abstractmethod
+    def live(self) -> Iterable[Any]:
+        """Give the rows of `projections.LIVE`."""
 
     @property
     def tables(self) -> Tables:
         """The tables of the read models that serve, as this transaction sees them."""
         if self._tables is None:
-            asking: Any = self
-            self._tables = projections.live_tables(asking)
+            self._tables = projections.tables_of(self.live())
         return self._tables
 
 
