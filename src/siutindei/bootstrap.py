@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from siutindei.adapters.keys import KeyRing
@@ -222,10 +222,18 @@ class Services:
         try:
             store.check_ring("vault key", self.vault_keys, rotates=True)
             store.check_ring("index key", self.index_key, rotates=False)
+            # Before anybody reads: a backup that was restored may have brought keys back.
+            self.erase_again(store)
         except BaseException:
             store.close()
             raise
         return store
+
+    def erase_again(self, store: SqlStore) -> Sequence[str]:
+        """Erase whom the list of erasures names and who has keys all the same."""
+        from siutindei.app.erasing import erase_again
+
+        return erase_again(store, self.erasures, clock=self.clock, ids=self.ids)
 
     def _opened_store(self) -> SqlStore:
         url = self.settings.postgres_url

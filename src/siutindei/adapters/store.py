@@ -290,6 +290,20 @@ class SqlStore(ABC):
         with self.reading() as cursor:
             return CursorVault(cursor, self.master).open_all(value)
 
+    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key."""
+        found: set[str] = set()
+        with self.reading() as cursor:
+            for start in range(0, len(owners), _PAGE):
+                page = owners[start : start + _PAGE]
+                cursor.execute(
+                    "SELECT DISTINCT owner FROM vault_keys"
+                    f" WHERE owner IN ({', '.join('?' * len(page))})",
+                    tuple(page),
+                )
+                found.update(row["owner"] for row in cursor.fetchall())
+        return [owner for owner in owners if owner in found]
+
     def check_ring(self, name: str, ring: KeyRing, *, rotates: bool) -> None:
         """Remember which key the database was made with, or refuse a ring that lacks it.
 

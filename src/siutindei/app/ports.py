@@ -166,7 +166,7 @@ class Context:
 
     Attributes:
         command_id: a command that is repeated under the same id is carried out once.
-        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`.
+        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`, `erasures`.
         request_id: the request, as the way in names it.
         correlation_id: what ties together everything that follows from one request.
         causation_id: the event that made this command necessary, if one did.
@@ -288,6 +288,9 @@ class EventStore(Vault, Protocol):
 
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
+
+    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key."""
 
     def scrub(self) -> None:
         """Make sure that what was destroyed is in no file of the store any more.
