@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from siutindei.app.delivery import Delivery
     from siutindei.app.history import History
     from siutindei.app.people import People
-    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort, Schema
+    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort, Schema, Transfer
     from siutindei.app.sign_in import SignIn
     from siutindei.app.tickets import Tickets
     from siutindei.settings import Settings
@@ -132,6 +132,28 @@ class Services:
             clock=self.clock,
             memory=lambda: SqliteStore(MEMORY, master=self.vault_keys, clock=self.clock),
             projections=tuple(NAMES),
+        )
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """The whole history, out and in."""
+        from siutindei.adapters.keyfile import CODE_KEYS, INDEX_KEY, VAULT_KEYS
+        from siutindei.adapters.transfer import FileTransfer
+
+        return FileTransfer(
+            opened=lambda: self.store,
+            schema=self.schema,
+            ring_files={
+                CODE_KEYS: self.settings.file("SIUTINDEI_CODE_KEYS"),
+                VAULT_KEYS: self.settings.file("SIUTINDEI_VAULT_KEYS"),
+                INDEX_KEY: self.settings.file("SIUTINDEI_INDEX_KEY"),
+            },
+            rings=lambda: {
+                CODE_KEYS: self.code_keys,
+                VAULT_KEYS: self.vault_keys,
+                INDEX_KEY: self.index_key,
+            },
+            erase_again=self.erase_again,
         )
 
     # --- adapters ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ NAMES = {
     *("dead-letter list", "dead-letter show", "dead-letter redrive", "dead-letter discard"),
     *("history stream", "history tail", "history replay", "person export", "person erase"),
     *("database migrate", "database status", "database roles"),
+    *("database export", "database import", "database backup"),
 }
 
 

@@ -175,6 +175,14 @@ class SqlStore(ABC):
         """Insert one event, and give its position."""
 
     @abstractmethod
+    def put(self, cursor: Cursor, stored: Notification) -> None:
+        """Insert one event at the position that it has."""
+
+    @abstractmethod
+    def go_on_after(self, cursor: Cursor, position: int) -> None:
+        """Let the next event come after a position at which one was put; 0 when none was."""
+
+    @abstractmethod
     def scrub(self) -> None:
         """Make sure that what was destroyed is in no file any more."""
 
@@ -271,6 +279,16 @@ class SqlStore(ABC):
             if len(rows) < _PAGE:
                 return
             after = rows[-1]["position"]
+
+    def page(self, cursor: Cursor, after: int, limit: int) -> Sequence[Any]:
+        """Read a page of the log as it is stored."""
+        cursor.execute(
+            f"SELECT {self._columns} FROM stored_events WHERE {self.position} > ?"
+            f" ORDER BY {self.position} LIMIT ?",
+            (after, limit),
+        )
+        rows: Sequence[Any] = cursor.fetchall()
+        return rows
 
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
