@@ -51,7 +51,7 @@ def test_a_copy_is_a_database(store: SqliteStore, database: str, tmp_path: Path)
     append(store, ANN, *[signed_up()] * 7)
     folder = tmp_path / "out"
     folder.mkdir()
-    events = SqliteSchema(database).backup(folder / "b.db")
+    events = SqliteSchema(database).backup(str(folder / "b.db"))
     names = [entry.name for entry in folder.iterdir()]
     copy = opened(str(folder / "b.db"))
     found = [entry.id for entry in copy.read()]
@@ -86,7 +86,7 @@ def test_a_copy_is_of_one_moment(
         while written[0] < 5:
             stop.wait(0.01)
         before = written[0]
-        events = SqliteSchema(database).backup(tmp_path / "b.db")
+        events = SqliteSchema(database).backup(str(tmp_path / "b.db"))
         meanwhile = written[0] - before
     finally:
         stop.set()
@@ -109,7 +109,7 @@ def test_a_file_that_is_there_stays(database: str, tmp_path: Path) -> None:
     path = tmp_path / "b"
     path.write_bytes(b"mine")
     with pytest.raises(Unusable, match="is there already; name another"):
-        SqliteSchema(database).backup(path)
+        SqliteSchema(database).backup(str(path))
     path.unlink()
     with pytest.raises(Unusable, match="is there already"), whole(path):
         path.write_bytes(b"mine")
@@ -121,7 +121,7 @@ def test_a_file_that_is_there_stays(database: str, tmp_path: Path) -> None:
 def test_a_place_that_is_none_is_named(database: str, tmp_path: Path) -> None:
     """A folder that is missing is not made."""
     with pytest.raises(Unusable, match="cannot be written: No such file"):
-        SqliteSchema(database).backup(tmp_path / "out" / "b.db")
+        SqliteSchema(database).backup(str(tmp_path / "out" / "b.db"))
 
 
 def test_a_file_system_without_links_will_do(
@@ -148,7 +148,7 @@ def test_a_file_system_without_links_will_do(
 def test_nothing_is_not_copied(tmp_path: Path) -> None:
     """A database that was never made is not made for it."""
     with pytest.raises(Unusable, match="there is no database"):
-        SqliteSchema(str(tmp_path / "a.db")).backup(tmp_path / "b.db")
+        SqliteSchema(str(tmp_path / "a.db")).backup(str(tmp_path / "b.db"))
 
     assert [] == list(tmp_path.iterdir())
 
@@ -166,7 +166,7 @@ def test_damage_is_not_copied(store: SqliteStore, database: str, tmp_path: Path)
         )
         connection.commit()
     with pytest.raises(Unusable, match=r"damaged|tables"):
-        SqliteSchema(database).backup(tmp_path / "b.db")
+        SqliteSchema(database).backup(str(tmp_path / "b.db"))
 
     assert not (tmp_path / "b.db").exists()
 
@@ -174,6 +174,6 @@ def test_damage_is_not_copied(store: SqliteStore, database: str, tmp_path: Path)
 def test_postgresql_has_better_means(tmp_path: Path) -> None:
     """It says which, and where that is told."""
     with pytest.raises(Unusable, match=r"pg_dump; docs/backup\.md says how"):
-        PostgresSchema("postgresql://h/x").backup(tmp_path / "b.db")
+        PostgresSchema("postgresql://h/x").backup(str(tmp_path / "b.db"))
 
     assert [] == list(tmp_path.iterdir())

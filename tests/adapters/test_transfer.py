@@ -136,7 +136,7 @@ def stored(services: Services, *tables: str) -> dict[str, list[tuple[Any, ...]]]
 
 def exported(services: Services, path: Path) -> bytes:
     """Export, and give the file."""
-    services.transfer.export(path)
+    services.transfer.export(str(path))
     assert path.stat().st_mode & 0o777 == 0o600
     return path.read_bytes()
 
@@ -152,10 +152,12 @@ def test_a_history_goes_there_and_back(places: Places, kinds: tuple[Kind, Kind])
     here, files, replays = source, [], []
     for number, kind in enumerate((*kinds[::-1], *kinds)):
         path = places.folder / f"{number}.jsonl"
-        protected = Protected(path=places.folder / f"{number}.keys", passphrase="correct horse")
-        told = here.transfer.export(path, protected=protected)
+        protected = Protected(
+            file=str(places.folder / f"{number}.keys"), passphrase="correct horse"
+        )
+        told = here.transfer.export(str(path), protected=protected)
         there = places.services(kind)
-        done = there.transfer.import_(path, protected=protected)
+        done = there.transfer.import_(str(path), protected=protected)
         files.append(path.read_bytes())
         replays.append(there.history.replay().digest)
 
@@ -180,15 +182,15 @@ def test_work_goes_on_where_a_history_was_imported(places: Places, kind: Kind) -
     source = places.services("postgres")
     path, keys = (
         places.folder / "a",
-        Protected(path=places.folder / "k", passphrase="correct horse"),
+        Protected(file=str(places.folder / "k"), passphrase="correct horse"),
     )
     source.sign_in.sign_up(context("c1"), email="ann@example.com")
     _skip(source)
     source.sign_in.sign_up(context("c2"), email="bob@example.com")
     last = source.store.last_position()
-    source.transfer.export(path, protected=keys)
+    source.transfer.export(str(path), protected=keys)
     there = places.services(kind)
-    there.transfer.import_(path, protected=keys)
+    there.transfer.import_(str(path), protected=keys)
     users = [there.sign_in.sign_up(context("c1"), email="ann@example.com")]
     users.append(there.sign_in.sign_up(context(), email="bob@example.com"))
     before = there.store.last_position()
@@ -205,9 +207,9 @@ def test_without_its_keys_what_is_personal_reads_erased(places: Places, kind: Ki
     source = places.services("sqlite")
     busy(source)
     path = places.folder / "a"
-    told = source.transfer.export(path)
+    told = source.transfer.export(str(path))
     there = places.services(kind)
-    done = there.transfer.import_(path)
+    done = there.transfer.import_(str(path))
     submitted = there.tickets.show("R00001").submitted
 
     assert (0, told.events) == (done.keys, done.events)
@@ -228,10 +230,10 @@ def test_nothing_is_a_history_too(places: Places, kind: Kind) -> None:
     """An empty database is exported and imported like any other."""
     path = places.folder / "a"
     done = places.services(kind)
-    done.transfer.export(path)
+    done.transfer.export(str(path))
     there = places.services(kind)
 
-    assert 0 == there.transfer.import_(path).events
+    assert 0 == there.transfer.import_(str(path)).events
     append(there.store, ANN, signed_up())
     assert 1 == there.store.last_position()
 
@@ -252,10 +254,10 @@ def test_an_event_that_nobody_can_read_goes_along(places: Places, kind: Kind) ->
                 (ANN, version, name, state),
             )
     path = places.folder / "a"
-    source.transfer.export(path)
+    source.transfer.export(str(path))
     there = places.services(kind)
 
-    assert 2 == there.transfer.import_(path).unreadable
+    assert 2 == there.transfer.import_(str(path)).unreadable
     assert stored(source, "stored_events") == stored(there, "stored_events")
     assert source.store.digest(ALL) == there.store.digest(ALL)
 
@@ -297,13 +299,13 @@ def test_of_two_imports_one_wins(places: Places, kind: Kind) -> None:
     source = places.services("sqlite")
     busy(source)
     path = places.folder / "a"
-    digest = source.transfer.export(path).digest
+    digest = source.transfer.export(str(path)).digest
     home, environ = places.home(kind)
     crowd = [places.again(home, environ) for _ in range(4)]
 
     def run(services: Services) -> str:
         try:
-            return services.transfer.import_(path).digest
+            return services.transfer.import_(str(path)).digest
         except Unusable as error:
             return str(error)
 
@@ -333,10 +335,10 @@ write, items = exports.write, transfer._items
 services = build(read_settings(os.environ, home=Path(home)))
 if what == "export":
     exports.write = lambda file, items: write(file, dying(items))
-    services.transfer.export(Path(file))
+    services.transfer.export(file)
 else:
     transfer._items = lambda store, cursor: dying(items(store, cursor))
-    services.transfer.import_(Path(file))
+    services.transfer.import_(file)
 """
 
 
@@ -358,7 +360,7 @@ def test_an_import_that_is_killed_leaves_nothing(places: Places, kind: Kind) -> 
     source = places.services("sqlite")
     busy(source)
     path = places.folder / "a"
-    source.transfer.export(path)
+    source.transfer.export(str(path))
     home, environ = places.home(kind)
     for at in (0, 20, -1):
         # By then everything is written, and being read back.
@@ -368,7 +370,7 @@ def test_an_import_that_is_killed_leaves_nothing(places: Places, kind: Kind) -> 
             services, "stored_events", "commands"
         )
         assert [] == list(services.store.views.tickets().items)
-    services.transfer.import_(path)
+    services.transfer.import_(str(path))
 
     assert path.read_bytes() == exported(services, places.folder / "b")
 
@@ -407,21 +409,21 @@ def test_a_full_disk_leaves_no_file(
     append(services.store, ANN, *[signed_up(email="a" * 2000)] * 10)
     folder = places.folder / "out"
     folder.mkdir()
-    keys = Protected(path=folder / "keys", passphrase="correct horse")
+    keys = Protected(file=str(folder / "keys"), passphrase="correct horse")
     # What is read is in the file itself: a log beside it would have to grow.
     services.store.scrub()
     full_disk(room)
     for attempt in (
-        lambda: services.transfer.export(folder / "a"),
-        lambda: services.transfer.export(folder / "b", protected=keys),
-        lambda: services.schema.backup(folder / "c"),
+        lambda: services.transfer.export(str(folder / "a")),
+        lambda: services.transfer.export(str(folder / "b"), protected=keys),
+        lambda: services.schema.backup(str(folder / "c")),
     ):
         with pytest.raises(Unavailable, match="cannot be written"):
             attempt()
     full_disk(-1)
 
     assert [] == list(folder.iterdir())
-    services.transfer.export(folder / "a")
+    services.transfer.export(str(folder / "a"))
 
 
 def test_a_full_disk_imports_nothing(places: Places, full_disk: Callable[[int], None]) -> None:
@@ -429,16 +431,16 @@ def test_a_full_disk_imports_nothing(places: Places, full_disk: Callable[[int], 
     source = places.services("sqlite")
     append(source.store, ANN, *[signed_up(email="a" * 4000)] * 100)
     path = places.folder / "a"
-    source.transfer.export(path)
+    source.transfer.export(str(path))
     services = places.services("sqlite")
     services.store.last_position()
     full_disk(200_000)
     with pytest.raises(Unavailable, match="nothing was changed"):
-        services.transfer.import_(path)
+        services.transfer.import_(str(path))
     full_disk(-1)
 
     assert 0 == services.store.last_position()
-    assert 100 == services.transfer.import_(path).events
+    assert 100 == services.transfer.import_(str(path)).events
 
 
 def test_a_file_that_changes_meanwhile_is_not_imported(
@@ -457,7 +459,7 @@ def test_a_file_that_changes_meanwhile_is_not_imported(
     read_through = transfer._read_through
     monkeypatch.setattr(transfer, "_read_through", swap)
     with pytest.raises(Unusable, match="changed while it was imported"):
-        services.transfer.import_(one)
+        services.transfer.import_(str(one))
 
     assert 0 == services.store.last_position()
 
@@ -536,7 +538,7 @@ def test_what_cannot_have_happened_is_refused(places: Places, kind: Kind, name: 
     path = crafted(places.folder / "a", *MISFITS[name])
     services = places.services(kind)
     with pytest.raises(Invalid, match=r"^file: line \d+ (does not fit|holds what)"):
-        services.transfer.import_(path)
+        services.transfer.import_(str(path))
 
     assert 0 == services.store.last_position()
     assert {table: [] for table in ("commands", "vault_erased", "vault_keys")} == stored(
@@ -544,7 +546,7 @@ def test_what_cannot_have_happened_is_refused(places: Places, kind: Kind, name: 
     )
     # Nothing stands in the way of the right file.
     good = crafted(places.folder / "b", event("person-a", "person.signed_up.v1", SIGNED))
-    assert 1 == services.transfer.import_(good).events
+    assert 1 == services.transfer.import_(str(good)).events
 
 
 def test_a_nul_is_more_than_postgresql_can_hold(places: Places) -> None:
@@ -552,7 +554,7 @@ def test_a_nul_is_more_than_postgresql_can_hold(places: Places) -> None:
     row = event("person-a", "person.signed_up.v1", SIGNED | {"fingerprint": "\0"})
     services = places.services("postgres")
     with pytest.raises(Invalid, match="line 2 holds what this database cannot"):
-        services.transfer.import_(crafted(places.folder / "a", row))
+        services.transfer.import_(str(crafted(places.folder / "a", row)))
 
     assert 0 == services.store.last_position()
 
@@ -580,7 +582,7 @@ def test_whatever_comes_is_refused_or_imported(
     with ExitStack() as stack:
         services = Places(folder, stack).services("sqlite")
         try:
-            done = services.transfer.import_(crafted(folder / "a", *made)).events
+            done = services.transfer.import_(str(crafted(folder / "a", *made))).events
         except Invalid:
             done = 0
 

@@ -33,7 +33,6 @@ from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from eventsourcing.persistence import Notification, StoredEvent
     from psycopg.rows import DictRow
@@ -336,7 +335,7 @@ class PostgresSchema:
                 raise Unusable(_NOT_MIGRATED)
             return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
 
-    def backup(self, path: Path) -> int:
+    def backup(self, file: str) -> int:
         """Refuse: PostgreSQL has better means."""
         raise Unusable(_PG_DUMP)
 

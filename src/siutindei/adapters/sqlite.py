@@ -224,7 +224,7 @@ class SqliteSchema:
         """Make the tables when there are none; say whether there is no event yet."""
         return prepare(self.database)
 
-    def backup(self, path: Path) -> int:
+    def backup(self, file: str) -> int:
         """Copy the database, and see that the copy is sound.
 
         The copy is of the moment at which this transaction begins: without it, each change that is
@@ -234,13 +234,13 @@ class SqliteSchema:
             msg = f"there is no database {self.database} to copy"
             raise Unusable(msg)
         with (
-            whole(path) as draft,
+            whole(Path(file)) as draft,
             translated(self.database),
             closing(connect(self.database)) as source,
         ):
             source.execute("BEGIN")
             source.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone()
-            with translated(str(path)), closing(connect(str(draft))) as target:
+            with translated(file), closing(connect(str(draft))) as target:
                 source.backup(target, pages=_STEP, sleep=0)
                 # In a file that is read by nobody else a log beside it has no use.
                 target.execute("PRAGMA journal_mode=DELETE")

@@ -65,23 +65,25 @@ class FileTransfer:
 
     # --- out --------------------------------------------------------------------------------------
 
-    def export(self, path: Path, *, protected: Protected | None = None) -> Exported:
+    def export(self, file: str, *, protected: Protected | None = None) -> Exported:
         """Write the history of one moment into a new file, and its keys into another."""
+        path = Path(file)
         if protected is not None:
             keyfile.check(protected.passphrase)
-            if protected.path.absolute() == path.absolute() or protected.path.exists():
-                msg = f"{protected.path} is there already; name another file"
+            key_path = Path(protected.file)
+            if key_path.absolute() == path.absolute() or key_path.exists():
+                msg = f"{key_path} is there already; name another file"
                 raise Unusable(msg)
         store = self.opened()
         with whole(path) as draft:
             with store.reading() as cursor:
-                with draft.open("wb") as file:
-                    summary = exports.write(file, _items(store, cursor))
+                with draft.open("wb") as out:
+                    summary = exports.write(out, _items(store, cursor))
                 keys = None if protected is None else self._keys(cursor)
                 counted = _count_keys(cursor)
             if protected is not None and keys is not None:
                 sealed = keyfile.seal(keys, export=summary.digest, passphrase=protected.passphrase)
-                with whole(protected.path) as key_draft:
+                with whole(Path(protected.file)) as key_draft:
                     key_draft.write_bytes(sealed)
         return Exported(
             events=summary.events,
@@ -107,23 +109,23 @@ class FileTransfer:
 
     # --- in ---------------------------------------------------------------------------------------
 
-    def import_(self, path: Path, *, protected: Protected | None = None) -> Imported:
+    def import_(self, file: str, *, protected: Protected | None = None) -> Imported:
         """Fill a database without an event with what an export holds."""
         try:
-            file = path.open("rb")
+            opened = Path(file).open("rb")  # noqa: SIM115  # it is closed below
         except OSError as error:
-            raise refusal(f"{path} cannot be read", error) from error
-        with file:
-            if not file.seekable():
-                msg = f"{path} is no ordinary file, and it is read twice; make it one"
+            raise refusal(f"{file} cannot be read", error) from error
+        with opened:
+            if not opened.seekable():
+                msg = f"{file} is no ordinary file, and it is read twice; make it one"
                 raise Unusable(msg)
             # Everything that can be refused is refused before anything is written.
-            expected = _read_through(file)
+            expected = _read_through(opened)
             keys = None if protected is None else _unsealed(protected, expected.digest)
             self._check_place(keys)
             store = self._opened_with(keys)
-            file.seek(0)
-            unreadable = _fill(store, file, expected, keys)
+            opened.seek(0)
+            unreadable = _fill(store, opened, expected, keys)
         return Imported(
             events=expected.events,
             erased=expected.erased,
@@ -202,9 +204,9 @@ def _read_through(file: IO[bytes]) -> Summary:
 
 def _unsealed(protected: Protected, digest: str) -> Keys:
     try:
-        data = protected.path.read_bytes()
+        data = Path(protected.file).read_bytes()
     except OSError as error:
-        raise refusal(f"{protected.path} cannot be read", error) from error
+        raise refusal(f"{protected.file} cannot be read", error) from error
     return keyfile.unseal(data, export=digest, passphrase=protected.passphrase)
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import attrs
@@ -332,7 +331,7 @@ class Schema(Protocol):
             Unusable: not migrated, not our database, too new, or corrupt.
         """
 
-    def backup(self, path: Path) -> int:
+    def backup(self, file: str) -> int:
         """Copy the database as it is at one moment into a new file; give how many events it has.
 
         Others go on reading and writing. The file is complete, or it is not there.
@@ -347,7 +346,7 @@ class Schema(Protocol):
 class Protected:
     """A file of keys, and the passphrase that it is sealed under."""
 
-    path: Path
+    file: str
     passphrase: str = attrs.field(repr=False)
 
 
@@ -394,7 +393,7 @@ class Imported:
 class Transfer(Protocol):
     """A whole history as a file, and back."""
 
-    def export(self, path: Path, *, protected: Protected | None = None) -> Exported:
+    def export(self, file: str, *, protected: Protected | None = None) -> Exported:
         """Write the history of one moment into a new file, and the keys into another if asked.
 
         Raises:
@@ -403,7 +402,7 @@ class Transfer(Protocol):
             Unusable: there is a file already.
         """
 
-    def import_(self, path: Path, *, protected: Protected | None = None) -> Imported:
+    def import_(self, file: str, *, protected: Protected | None = None) -> Imported:
         """Fill a database without an event with what a file holds: all of it, or nothing.
 
         Raises:

@@ -104,7 +104,7 @@ def _protected(path: Path | None, passphrase_file: Path | None, *, new: bool) ->
         if passphrase_file is not None:
             raise Invalid("passphrase_file", "is the passphrase of a file of keys: add --with-keys")
         return None
-    return Protected(path=path, passphrase=_passphrase(passphrase_file, new=new))
+    return Protected(file=str(path), passphrase=_passphrase(passphrase_file, new=new))
 
 
 def _passphrase(path: Path | None, *, new: bool) -> str:
@@ -151,7 +151,7 @@ def export(
     passphrase; without them nobody reads what is personal where FILE is imported.
     """
     protected = _protected(with_keys, passphrase_file, new=True)
-    done = installation.services.transfer.export(file, protected=protected)
+    done = installation.services.transfer.export(str(file), protected=protected)
     behind = None if protected else {"keys": done.keys, "owners": done.owners}
     if installation.json:
         print_json(
@@ -196,7 +196,7 @@ def import_(
     With --with-keys the keys are put where the settings say, unless other ones are there.
     """
     protected = _protected(with_keys, passphrase_file, new=False)
-    done = installation.services.transfer.import_(file, protected=protected)
+    done = installation.services.transfer.import_(str(file), protected=protected)
     if installation.json:
         print_json(attrs.asdict(done) | {"with_keys": protected is not None})
         return
@@ -228,7 +228,7 @@ def backup(installation: Installation, file: Path) -> None:
     The copy is of one moment. The keys are not in it: keep a copy of them too, and apart from it.
     docs/backup.md says what a backup is made of; on PostgreSQL pg_dump makes it.
     """
-    events = installation.services.schema.backup(file)
+    events = installation.services.schema.backup(str(file))
     if installation.json:
         print_json({"file": str(file), "events": events})
     else:
