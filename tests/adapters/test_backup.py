@@ -153,19 +153,31 @@ def test_nothing_is_not_copied(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-def test_damage_is_not_copied(store: SqliteStore, database: str, tmp_path: Path) -> None:
-    """A database whose tables contradict each other is told, and there is no copy of it."""
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        # A table that has a column less than its rows, and an index over it.
+        (
+            "UPDATE sqlite_schema SET sql = replace(sql, 'fingerprint TEXT NOT NULL,', '')"
+            " WHERE name = 'people'",
+            "damaged or no database",
+        ),
+        # An index that nobody knows of any more.
+        ("DELETE FROM sqlite_schema WHERE name = 'codes_by_time'", "damaged .* not copied"),
+    ],
+    ids=["schema", "pages"],
+)
+def test_damage_is_not_copied(
+    store: SqliteStore, database: str, tmp_path: Path, damage: str, why: str
+) -> None:
+    """A database whose parts contradict each other is told, and there is no copy of it."""
     append(store, ANN, *[signed_up()] * 50)
     store.scrub()
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA writable_schema=ON")
-        # The unique key is now said to be over another column.
-        connection.execute(
-            "UPDATE sqlite_schema SET sql = replace(sql, 'fingerprint TEXT NOT NULL,', '')"
-            " WHERE name = 'people'"
-        )
+        connection.execute(damage)
         connection.commit()
-    with pytest.raises(Unusable, match=r"damaged|tables"):
+    with pytest.raises(Unusable, match=why):
         SqliteSchema(database).backup(str(tmp_path / "b.db"))
 
     assert not (tmp_path / "b.db").exists()

@@ -246,7 +246,8 @@ class SqliteSchema:
                 target.execute("PRAGMA journal_mode=DELETE")
                 found = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
                 if found != "ok":
-                    msg = f"{self.database} is damaged ({found}); it was not copied"
+                    what = " ".join(found.split())
+                    msg = f"{self.database} is damaged ({what}); it was not copied"
                     raise Unusable(msg)
                 target.execute("PRAGMA journal_mode=WAL")
                 return int(target.execute("SELECT count(*) FROM stored_events").fetchone()[0])
