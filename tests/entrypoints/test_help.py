@@ -27,6 +27,7 @@ NAMES = {
     *("history stream", "history tail", "history replay", "person export", "person erase"),
     *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
+    *("database export", "database import", "database backup"),
 }
 
 

@@ -36,7 +36,7 @@ from siutindei.domain.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from eventsourcing.persistence import StoredEvent
+    from eventsourcing.persistence import Notification, StoredEvent
     from psycopg.rows import DictRow
 
     from siutindei.adapters.keys import KeyRing
@@ -368,6 +368,10 @@ class PostgresSchema:
                 raise Unusable(_NOT_MIGRATED)
             return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
 
+    def backup(self, file: str) -> int:
+        """Refuse: PostgreSQL has better means."""
+        raise Unusable(_PG_DUMP)
+
 
 def _version(connection: psycopg.Connection[Any]) -> int:
     """Say which version the schema has; another program's database is refused."""
@@ -395,6 +399,7 @@ _FOREIGN: Final = (
     " AND c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT 1 FROM pg_depend AS d"
     " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) AS found"
 )
+_PG_DUMP: Final = "PostgreSQL is backed up with its own pg_dump; docs/backup.md says how"
 _NOT_MIGRATED: Final = "the database is not migrated; run: siutindei database migrate"
 
 
@@ -616,6 +621,28 @@ class PostgresStore(SqlStore):
     def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
         """Insert one event, and give its position."""
         return self._recorder.insert(cast("_Cursor", cursor).psycopg, stored)
+
+    def put(self, cursor: Cursor, stored: Notification) -> None:
+        """Insert one event at the position that it has."""
+        cursor.execute(
+            "INSERT INTO stored_events (originator_id, originator_version, topic, state,"
+            " notification_id) OVERRIDING SYSTEM VALUE VALUES (?, ?, ?, ?, ?)",
+            (
+                stored.originator_id,
+                stored.originator_version,
+                stored.topic,
+                stored.state,
+                stored.id,
+            ),
+        )
+
+    def go_on_after(self, cursor: Cursor, position: int) -> None:
+        """Let the next event come after a position; this is done whatever becomes of the rest."""
+        if position:
+            cursor.execute(
+                "SELECT setval(pg_get_serial_sequence('stored_events', 'notification_id'), ?)",
+                (position,),
+            )
 
     def close(self) -> None:
         """Close the connection."""

@@ -388,8 +388,16 @@ class Tables:
         return self._found[name]
 
     def of(self, category: str) -> list[Table]:
-        """Give those that are made from the events of a category."""
-        return [table for table in self._found.values() if table.projection.category == category]
+        """Give those that are made from the events of a category.
+
+        Raises:
+            LookupError: there are none: no event is of that category.
+        """
+        found = [table for table in self._found.values() if table.projection.category == category]
+        if not found:
+            msg = f"no read model is made from {category}"
+            raise LookupError(msg)
+        return found
 
 
 def tables_of(live: Iterable[Row]) -> Tables:

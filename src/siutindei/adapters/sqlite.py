@@ -31,7 +31,7 @@ from eventsourcing.sqlite import (
 )
 
 from siutindei.adapters import projections, vault
-from siutindei.adapters.files import refusal, sync_folder
+from siutindei.adapters.files import refusal, sync_folder, whole
 from siutindei.adapters.locks import locked
 from siutindei.adapters.store import SqlStore, TablesOnce
 from siutindei.app.ports import Conflict, Unavailable, Unusable
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from eventsourcing.persistence import StoredEvent
+    from eventsourcing.persistence import Notification, StoredEvent
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.projections import Table
@@ -56,6 +56,8 @@ LOCK_SECONDS: Final = 30
 _SCRUB_SECONDS: Final = 10.0
 _MANY: Final = 1_000_000
 _SLICE: Final = 500
+#: How many pages of a backup are copied before others have their turn.
+_STEP: Final = 256
 # https://sqlite.org/fileformat.html#the_database_header
 _HEADER_BYTES: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
@@ -261,6 +263,34 @@ class SqliteSchema:
     def prepare(self) -> bool:
         """Make the tables when there are none; say whether there is no event yet."""
         return prepare(self.database)
+
+    def backup(self, file: str) -> int:
+        """Copy the database, and see that the copy is sound.
+
+        The copy is of the moment at which this transaction begins: without it, each change that is
+        made meanwhile would begin the copying anew.
+        """
+        if not self.version():
+            msg = f"there is no database {self.database} to copy"
+            raise Unusable(msg)
+        with (
+            whole(Path(file)) as draft,
+            translated(self.database),
+            closing(connect(self.database)) as source,
+        ):
+            source.execute("BEGIN")
+            source.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone()
+            with translated(file), closing(connect(str(draft))) as target:
+                source.backup(target, pages=_STEP, sleep=0)
+                # In a file that is read by nobody else a log beside it has no use.
+                target.execute("PRAGMA journal_mode=DELETE")
+                found = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
+                if found != "ok":
+                    what = " ".join(found.split())
+                    msg = f"{self.database} is damaged ({what}); it was not copied"
+                    raise Unusable(msg)
+                target.execute("PRAGMA journal_mode=WAL")
+                return int(target.execute("SELECT count(*) FROM stored_events").fetchone()[0])
 
 
 def prepare(database: str, *, lock_seconds: float = LOCK_SECONDS) -> bool:
@@ -483,6 +513,23 @@ class SqliteStore(SqlStore):
     def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
         """Insert one event, and give its position."""
         return self._recorder.insert(cast("_Cursor", cursor).sqlite, stored)
+
+    def put(self, cursor: Cursor, stored: Notification) -> None:
+        """Insert one event at the position that it has."""
+        cursor.execute(
+            "INSERT INTO stored_events (rowid, originator_id, originator_version, topic, state)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (
+                stored.id,
+                stored.originator_id,
+                stored.originator_version,
+                stored.topic,
+                stored.state,
+            ),
+        )
+
+    def go_on_after(self, cursor: Cursor, position: int) -> None:
+        """Do nothing: the next position is the one after the highest."""
 
     def close(self) -> None:
         """Close every connection."""

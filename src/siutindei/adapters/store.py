@@ -210,6 +210,14 @@ class SqlStore(ABC):
         """Insert one event, and give its position."""
 
     @abstractmethod
+    def put(self, cursor: Cursor, stored: Notification) -> None:
+        """Insert one event at the position that it has."""
+
+    @abstractmethod
+    def go_on_after(self, cursor: Cursor, position: int) -> None:
+        """Let the next event come after a position at which one was put; 0 when none was."""
+
+    @abstractmethod
     def scrub(self) -> None:
         """Make sure that what was destroyed is in no file any more."""
 
@@ -321,6 +329,16 @@ class SqlStore(ABC):
         )
         return [self._recorded(row) for row in cursor.fetchall()]
 
+    def stored_page(self, cursor: Cursor, after: int, limit: int) -> Sequence[Any]:
+        """Read a page of the log as it is stored."""
+        cursor.execute(
+            f"SELECT {self._columns} FROM stored_events WHERE {self.position} > ?"
+            f" ORDER BY {self.position} LIMIT ?",
+            (after, limit),
+        )
+        rows: Sequence[Any] = cursor.fetchall()
+        return rows
+
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
         with self.reading() as cursor:
@@ -342,6 +360,20 @@ class SqlStore(ABC):
         """Open everything personal in an attrs object."""
         with self.reading() as cursor:
             return CursorVault(cursor, self.master).open_all(value)
+
+    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key."""
+        found: set[str] = set()
+        with self.reading() as cursor:
+            for start in range(0, len(owners), _PAGE):
+                page = owners[start : start + _PAGE]
+                cursor.execute(
+                    "SELECT DISTINCT owner FROM vault_keys"
+                    f" WHERE owner IN ({', '.join('?' * len(page))})",
+                    tuple(page),
+                )
+                found.update(row["owner"] for row in cursor.fetchall())
+        return [owner for owner in owners if owner in found]
 
     def check_ring(self, name: str, ring: KeyRing, *, rotates: bool) -> None:
         """Remember which key the database was made with, or refuse a ring that lacks it.

@@ -166,7 +166,7 @@ class Context:
 
     Attributes:
         command_id: a command that is repeated under the same id is carried out once.
-        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`.
+        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`, `erasures`.
         request_id: the request, as the way in names it.
         correlation_id: what ties together everything that follows from one request.
         causation_id: the event that made this command necessary, if one did.
@@ -289,6 +289,9 @@ class EventStore(Vault, Protocol):
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
 
+    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key."""
+
     def scrub(self) -> None:
         """Make sure that what was destroyed is in no file of the store any more.
 
@@ -326,6 +329,87 @@ class Schema(Protocol):
         Raises:
             Unavailable: locked, full or out of reach.
             Unusable: not migrated, not our database, too new, or corrupt.
+        """
+
+    def backup(self, file: str) -> int:
+        """Copy the database as it is at one moment into a new file; give how many events it has.
+
+        Others go on reading and writing. The file is complete, or it is not there.
+
+        Raises:
+            Unavailable: locked, or the disk is full.
+            Unusable: there is a file already; no database; or one that other programs copy.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Protected:
+    """A file of keys, and the passphrase that it is sealed under."""
+
+    file: str
+    passphrase: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Exported:
+    """What an export holds.
+
+    Attributes:
+        events: how many events.
+        erased: how many owners who were erased.
+        digest: SHA-256 over all of it: the same history gives the same.
+        keys: how many keys of personal data the database holds, one for each owner and stream.
+        owners: how many owners these have.
+    """
+
+    events: int
+    erased: int
+    digest: str
+    keys: int
+    owners: int
+
+
+@attrs.frozen(kw_only=True)
+class Imported:
+    """What was imported.
+
+    Attributes:
+        events: how many events.
+        erased: how many owners who were erased.
+        digest: that of the file and, read back, of the database.
+        keys: how many keys of personal data came with it.
+        unreadable: how many events this version cannot read; they are kept as they are.
+        erased_again: how many people the list of erasures named and the keys had brought back.
+    """
+
+    events: int
+    erased: int
+    digest: str
+    keys: int
+    unreadable: int
+    erased_again: int
+
+
+class Transfer(Protocol):
+    """A whole history as a file, and back."""
+
+    def export(self, file: str, *, protected: Protected | None = None) -> Exported:
+        """Write the history of one moment into a new file, and the keys into another if asked.
+
+        Raises:
+            Invalid: the passphrase cannot be used.
+            Unavailable: the database is out of reach, or the disk is full; there is no file.
+            Unusable: there is a file already.
+        """
+
+    def import_(self, file: str, *, protected: Protected | None = None) -> Imported:
+        """Fill a database without an event with what a file holds: all of it, or nothing.
+
+        Raises:
+            Invalid: the file is no whole and unaltered export (the text names the line), the file
+                of keys is not its own, or the passphrase is wrong.
+            Unavailable: locked, full or out of reach.
+            Unusable: there are events, or other keys.
         """
 
 
