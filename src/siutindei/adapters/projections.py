@@ -142,7 +142,7 @@ def _person_row(row: Row | None, recorded: Recorded) -> Row:
     erased = isinstance(event, person.Erased)
     fingerprint = ("" if row is None else row["fingerprint"]) if erased else event.fingerprint
     return {
-        "person": event.user,
+        "person": _id(recorded),
         "fingerprint": fingerprint,
         "erased": int(erased) if row is None else row["erased"] | erased,
         "position": _first(row, recorded),

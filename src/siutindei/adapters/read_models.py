@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     Reading = Callable[[], AbstractContextManager[Cursor]]
 
-#: How many events are one step.
-STEP: Final = 500
+#: How many positions are one step.
+STEP: Final = 1000
 #: When no more events than this are left, they are left to the end.
 _FEW: Final = 50
 #: How often the builder runs after the writers before it makes them wait for what is left.
@@ -195,14 +195,13 @@ class SqlReadModels:
 
     def _step(self, cursor: Cursor, draft: _Draft, until: int) -> tuple[Sequence[Recorded], int]:
         """Give the next events, and the position that is reached with them."""
-        events = self.store.page(
-            cursor,
-            after=draft.position,
-            until=until,
-            category=draft.table.projection.category,
-            limit=STEP,
-        )
-        return events, events[-1].position if len(events) == STEP else until
+        reached = min(draft.position + STEP, until)
+        category = draft.table.projection.category
+        events = self.store.page(cursor, after=draft.position, until=reached, category=category)
+        if not events and reached < until:
+            # There may be a hole, of any size.
+            reached = min(self.store.next_position(cursor, reached) - 1, until)
+        return events, reached
 
     def _switch(self, draft: _Draft) -> None:
         """Do what is left under the write lock, and let the table serve."""
