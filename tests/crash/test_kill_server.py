@@ -293,26 +293,24 @@ def test_a_worker_outlives_the_server(tmp_path: Path, server: Server) -> None:
         words = ("ticket", "submit", "suggestion", *user, "--organization-name", "Chess")
         return run("--command-id", f"c{number}", *words)
 
-    def mails(number: int) -> bool:
-        folder = tmp_path / "mail" / "new"
-        return folder.exists() and number == len(list(folder.iterdir()))
-
+    log = tmp_path / "log"
     first = submit(1)
-    with subprocess.Popen(
-        [*command(tmp_path), "--json", "worker"],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as worker:
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [*command(tmp_path), "--json", "worker"], env=env, stdout=subprocess.PIPE, stderr=errors
+        ) as worker,
+    ):
         try:
-            wait(lambda: mails(1))
+            wait(lambda: 1 == log.read_text().count("notification sent"))
             server.kill()
             refused = submit(2)
+            wait(lambda: "down or out of reach" in log.read_text())
             server.start()
             second = submit(2)
-            wait(lambda: mails(2))
+            wait(lambda: 2 == log.read_text().count("notification sent"))
             worker.send_signal(signal.SIGTERM)
-            out, errors = worker.communicate(timeout=30)
+            out, _ = worker.communicate(timeout=30)
         finally:
             worker.kill()
     books = run("doctor", "--deep")[1]["books"]
@@ -323,5 +321,5 @@ def test_a_worker_outlives_the_server(tmp_path: Path, server: Server) -> None:
     )
     assert [(0, "S00001"), (0, "S00002")] == [(code, t["ticket_id"]) for code, t in (first, second)]
     assert (0, 2) == (worker.returncode, json.loads(out)["sent"])
-    assert b"down or out of reach" in errors
+    assert 2 == len(list((tmp_path / "mail" / "new").iterdir()))
     assert (2, 2, 0) == (books["tickets"], books["notifications"]["done"], books["findings"])

@@ -686,11 +686,20 @@ def test_doctor_counts_what_it_does_not_tell(cli: Cli, monkeypatch: pytest.Monke
 
 
 def test_books_that_cannot_be_read_are_none(cli: Cli) -> None:
-    """What keeps them from being read is the problem."""
+    """What keeps them from being read is the problem: a file, an event, or a setting."""
     cli.access()
+    with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
+        connection.execute(
+            "UPDATE stored_events SET topic = 'ticket.submitted.v99' WHERE rowid = 1"
+        )
+        connection.commit()
+    unreadable = cli.json("doctor", "--deep", code=1)
+    assert (None, 1) == (unreadable["books"], len(unreadable["problems"]))
     (cli.home / "siutindei.db").write_bytes(b"x" * 9999)
     found = cli.json("doctor", "--deep", code=1)
 
     assert (None, 1) == (found["books"], len(found["problems"]))
     assert "damaged" in cli("doctor", "--deep", code=1).out
+    broken = cli.json("doctor", "--deep", env={"SIUTINDEI_CODE_TTL": "1"}, code=1)
+    assert (None, 1) == (broken["books"], len(broken["problems"]))
     assert "mails    none\n" in Cli(cli.home / "other")("doctor", "--deep").out

@@ -98,10 +98,13 @@ def doctor(ctx: click.Context, deep: bool) -> None:
 
 def _books(installation: Installation) -> Books | None:
     """Reconcile the books; None when they cannot be read, which is a problem by itself."""
+    services = installation.__dict__.get("services")
+    # Where there is no store by now, there is none a moment later either.
+    if services is None or "store" not in services.__dict__:
+        return None
     try:
-        services = installation.services
         return reconcile(services.store, at=services.clock.now())
-    except (Invalid, PortError):
+    except PortError:
         return None
 
 
