@@ -381,6 +381,16 @@ CAUSELESS: Final = "was requested, and nothing in its command asks for it: its c
             ["ticket-Rx/1 has the number Rx, which is not its own"],
             id="a number that is none",
         ),
+        pytest.param(
+            [[("ticket-R" + "9" * 5000, submitted(reference="R" + "9" * 5000)), SUBMIT[1]]],
+            [
+                f"ticket-R{'9' * 5000}/1 has the number R{'9' * 5000}, which is not its own",
+                f"{MAIL} (ticket_received) {CAUSELESS} {REFERENCE}/1",
+                f"ticket-R{'9' * 5000}/1 asks for ticket_received, and its command did not "
+                "request it",
+            ],
+            id="a number that is none by far",
+        ),
         # --- attempts
         pytest.param(
             [SUBMIT, tried(1), tried(2, seconds=11)],
@@ -470,6 +480,16 @@ CAUSELESS: Final = "was requested, and nothing in its command asks for it: its c
             ],
             [f"{GRANT}/4 ends attempt 1 again"],
             id="a grant that was carried out twice",
+        ),
+        pytest.param(
+            [SUBMIT, [(MAIL, grant.AttemptStarted(attempt=1, deadline=START, at=START))]],
+            [f"{MAIL}/2 (grant.attempt_started.v1) is in a stream of another kind"],
+            id="a grant's event in the stream of a mail",
+        ),
+        pytest.param(
+            [SUBMIT, APPROVE, [(GRANT, notification.Redriven(by="op", at=START))]],
+            [f"{GRANT}/2 (notification.redriven.v1) is in a stream of another kind"],
+            id="a mail's event in the stream of a grant",
         ),
         pytest.param(
             [[(GRANT, grant.Failed(attempt=1, error="no", at=START))]],

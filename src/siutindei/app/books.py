@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: More findings than these are only counted: a broken history may have one for every event.
 MOST: Final = 100
+#: No number has more.
+_DIGITS: Final = 18
 _TAKEN: Final = frozenset({"accepted", "delayed", "delivered", "bounced", "complained", "done"})
 
 
@@ -233,7 +235,7 @@ class _Reading:
     def _number(self, entry: Recorded, submitted: ticket.Submitted) -> None:
         reference, kind = submitted.reference, submitted.ticket_type
         digits = reference.removeprefix(ticket.PREFIXES[kind])
-        number = int(digits) if digits.isdecimal() else 0
+        number = int(digits) if digits.isdecimal() and len(digits) <= _DIGITS else 0
         if (reference, entry.stream) != (
             ticket.reference(kind, number),
             ticket.stream(reference),
@@ -268,10 +270,13 @@ class _Reading:
             effect = self.effects[entry.stream] = _Effect(state, "")
         before = effect.state
         after: notification.Notification | grant.Grant
-        if isinstance(before, notification.Notification):
-            after = notification.evolve(before, event)  # type: ignore[arg-type]
+        if isinstance(before, notification.Notification) and isinstance(event, notification.Event):
+            after = notification.evolve(before, event)
+        elif isinstance(before, grant.Grant) and isinstance(event, grant.Event):
+            after = grant.evolve(before, event)
         else:
-            after = grant.evolve(before, event)  # type: ignore[arg-type]
+            self.find(entry.stream, f"{entry.id} ({entry.name}) is in a stream of another kind")
+            return
         effect.state = attrs.evolve(after, first_error=None, last_error=None)
         match event:
             case notification.AttemptStarted() | grant.AttemptStarted():
