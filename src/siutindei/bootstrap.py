@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from siutindei.adapters.keys import KeyRing
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from siutindei.app.delivery import Delivery
     from siutindei.app.history import History
     from siutindei.app.people import People
-    from siutindei.app.ports import AddressBook, Clock, Codes, Ids, MailPort, Schema
+    from siutindei.app.ports import (
+        AddressBook,
+        Clock,
+        Codes,
+        Ids,
+        MailPort,
+        Progress,
+        ReadModels,
+        Schema,
+        Transfer,
+    )
     from siutindei.app.sign_in import SignIn
     from siutindei.app.tickets import Tickets
     from siutindei.settings import Settings
@@ -131,7 +141,52 @@ class Services:
             store=self.store,
             clock=self.clock,
             memory=lambda: SqliteStore(MEMORY, master=self.vault_keys, clock=self.clock),
-            projections=tuple(NAMES),
+            projections=NAMES,
+        )
+
+    @cached_property
+    def read_models(self) -> ReadModels:
+        """Making the read models again."""
+        return self._read_models(self.store)
+
+    def complete_read_models(self, *, progress: Progress) -> Sequence[str]:
+        """Make the read models that a database lacks, before anybody uses it, without a key."""
+        from siutindei.adapters.keys import KeyRing
+
+        given = self.__dict__.get("store")
+        store = given or self._opened_store(KeyRing(current="", keys={}))
+        try:
+            return self._read_models(store).complete(progress=progress)
+        finally:
+            if given is None:
+                store.close()
+
+    def _read_models(self, store: SqlStore) -> ReadModels:
+        from siutindei.adapters.read_models import SqlReadModels
+        from siutindei.adapters.sqlite import scratch
+
+        return SqlReadModels(store, scratch)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """The whole history, out and in."""
+        from siutindei.adapters.keyfile import CODE_KEYS, INDEX_KEY, VAULT_KEYS
+        from siutindei.adapters.transfer import FileTransfer
+
+        return FileTransfer(
+            opened=lambda: self.store,
+            schema=self.schema,
+            ring_files={
+                CODE_KEYS: self.settings.file("SIUTINDEI_CODE_KEYS"),
+                VAULT_KEYS: self.settings.file("SIUTINDEI_VAULT_KEYS"),
+                INDEX_KEY: self.settings.file("SIUTINDEI_INDEX_KEY"),
+            },
+            rings=lambda: {
+                CODE_KEYS: self.code_keys,
+                VAULT_KEYS: self.vault_keys,
+                INDEX_KEY: self.index_key,
+            },
+            erase_again=self.erase_again,
         )
 
     # --- adapters ---------------------------------------------------------------------------------
@@ -215,21 +270,31 @@ class Services:
     @cached_property
     def store(self) -> SqlStore:
         """The history, with its read models and its vault."""
-        store = self._opened_store()
+        store = self._opened_store(self.vault_keys)
         # All keys are made before the first event: a key that is missing later is a loss.
         # (Which code key it was is not remembered: old ones may go, their codes have expired.)
         _ = self.code_keys
         try:
             store.check_ring("vault key", self.vault_keys, rotates=True)
             store.check_ring("index key", self.index_key, rotates=False)
+            if self.settings.postgres_url is None:
+                # A file gets what is new in this version when it is first needed.
+                self._read_models(store).complete(progress=lambda *_: None)
+            # Before anybody reads: a backup that was restored may have brought keys back.
+            self.erase_again(store)
         except BaseException:
             store.close()
             raise
         return store
 
-    def _opened_store(self) -> SqlStore:
+    def erase_again(self, store: SqlStore) -> Sequence[str]:
+        """Erase whom the list of erasures names and who has keys all the same."""
+        from siutindei.app.erasing import erase_again
+
+        return erase_again(store, self.erasures, clock=self.clock, ids=self.ids)
+
+    def _opened_store(self, master: KeyRing) -> SqlStore:
         url = self.settings.postgres_url
-        master = self.vault_keys
         if url is None:
             from siutindei.adapters.sqlite import SqliteStore
 

@@ -17,11 +17,12 @@ from siutindei.adapters.postgres import (
     STATEMENT_SECONDS,
     PostgresSchema,
     PostgresStore,
-    Recorder,
     connect,
     roles,
 )
 from siutindei.adapters.projections import NAMES
+from siutindei.adapters.read_models import SqlReadModels
+from siutindei.adapters.sqlite import scratch
 from siutindei.app.commands import transact
 from siutindei.app.ports import CommandRepeated, Conflict, MailRefused, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from siutindei.app.ports import Context, Recorded, Transaction
     from siutindei.bootstrap import Services
 
-ALL: Final = tuple(NAMES)
+ALL: Final = NAMES
 
 
 class _OnPostgres:
@@ -453,7 +454,7 @@ def test_reading_the_log_without_the_lock_skips_an_event(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the lock the one who follows loses the event of the writer that commits second."""
-    monkeypatch.setattr(Recorder, "lock", lambda self, cursor: None)
+    monkeypatch.setattr("siutindei.adapters.postgres.LOCK", "SELECT 1")
 
     assert [BOB] == [entry.stream for entry in followed(url)]
 
@@ -485,7 +486,7 @@ def test_a_database_is_migrated_by_command() -> None:
                 use()
         versions = [schema.version(), schema.migrate(), schema.version(), schema.migrate()]
 
-        assert [0, 0, 1, 1] == versions
+        assert [0, 0, 2, 2] == versions
         assert schema.prepare()
         use_store(url)
         assert not schema.prepare()
@@ -500,9 +501,7 @@ def use_store(url: str) -> None:
 def test_a_migration_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All tables are made, or none."""
     with fresh_database(migrated=False) as url:
-        monkeypatch.setattr(
-            "siutindei.adapters.postgres._MIGRATIONS", (("CREATE TABLE a ()", "CREATE TABLE a ()"),)
-        )
+        monkeypatch.setattr("siutindei.adapters.postgres._TABLES", ["CREATE TABLE a ()"] * 2)
         with pytest.raises(psycopg.Error):
             PostgresSchema(url).migrate()
 
@@ -627,6 +626,27 @@ def test_the_writer_can_do_everything_that_is_to_be_done(tmp_path: Path, writer:
         *("grant.carried_out", "notification.dead_lettered", "notification.redriven"),
         *("notification.discarded", "person.erased"),
     } <= names
+
+
+def test_a_read_model_that_was_made_again_is_the_writers_too(url: str, writer: str) -> None:
+    """The owner makes it again; those who could use the old one can use the new one, no others."""
+    reader = writer.replace("the_writer", "the_reader")
+    with opened(url) as store:
+        append(store, ANN, signed_up())
+        models = SqlReadModels(store, scratch)
+        for _ in range(2):
+            models.rebuild("people", progress=lambda *_: None)
+    with opened(writer) as store:
+        append(store, BOB, signed_up("bob"))
+        assert store.views.find_person("bob") is not None
+        with pytest.raises(Unusable, match="may not do this"):
+            SqlReadModels(store, scratch).rebuild("people", progress=lambda *_: None)
+    with opened(reader) as store:
+        models = SqlReadModels(store, scratch)
+        checked = models.verify("people", progress=lambda *_: None)
+        assert (2, 0) == (checked.rows, checked.different)
+        with pytest.raises(Unusable, match="may not do this"), store.building() as cursor:
+            cursor.execute("DELETE FROM people_3")
 
 
 @pytest.mark.parametrize(
@@ -756,7 +776,7 @@ def test_the_same_events_give_the_same_digest(tmp_path: Path, url: str) -> None:
     """
     ours, theirs = tell(tmp_path / "a", url), tell(tmp_path / "b", "")
     with fresh_database() as other, opened(other) as empty:
-        empty.project_all(theirs.store.read())
+        empty.project_all(list(theirs.store.read()))
         digests = [
             (ours.store.digest(ALL), ours.history.replay().digest),
             (theirs.store.digest(ALL), empty.digest(ALL)),

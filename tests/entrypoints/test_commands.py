@@ -523,6 +523,58 @@ def test_the_same_history_gives_the_same_digest(cli: Cli) -> None:
     assert len(cli.events()) == 2
 
 
+def test_a_read_model_is_made_again_and_checked(cli: Cli) -> None:
+    """What each command did is told in numbers; going back is told too."""
+    cli.access()
+    listed = {item["name"]: item for item in cli.json("projection", "list")["items"]}
+    made = cli.json("projection", "rebuild", "tickets")
+    back = cli.json("projection", "revert", "tickets")
+    checked = cli.json("projection", "verify", "tickets")
+
+    assert (1, 1, 1, None, None) == tuple(
+        listed["tickets"][key] for key in ("version", "newest", "rows", "building", "previous")
+    )
+    for document in (made, back, checked):
+        assert {"events", "rows", "digest", "switched"} < set(document)
+        assert (1, 1, 0, made["digest"]) == tuple(
+            document[key] for key in ("events", "rows", "different", "digest")
+        )
+    assert [(2, True), (1, True), (1, False)] == [
+        (document["generation"], document["switched"]) for document in (made, back, checked)
+    ]
+    row = cli("projection", "list").out.splitlines()[1]
+    assert row.split() == [
+        "tickets",
+        "1",
+        "1",
+        "1",
+        "generation",
+        "1",
+        "generation",
+        "2,",
+        "up",
+        "to",
+        "2",
+    ]
+    assert "tickets: every row is as it was\n" in cli("projection", "rebuild", "tickets").out
+    assert "serves   generation 1\n" in cli("projection", "revert", "tickets").out
+    assert "every row is what the history gives\n" in cli("projection", "verify", "tickets").out
+    assert "no read model 'nix'" in cli("projection", "rebuild", "nix", code=3).err
+
+
+def test_a_read_model_that_is_wrong_is_exit_code_4(cli: Cli) -> None:
+    """A check that fails names the rows and what to do; a rebuild mends it and says so."""
+    cli.access()
+    lose_a_row(cli.home)
+    checked = cli("projection", "verify", "pending", code=4).out
+
+    assert "pending: 1 rows are not what the history gives: R00001\n" in checked
+    assert f"siutindei --home {cli.home} projection rebuild pending\n" in checked
+    assert 1 == cli.json("projection", "verify", "pending", code=4)["different"]
+    assert "1 rows were different: R00001\n" in cli("projection", "rebuild", "pending").out
+    assert cli.json("doctor")["ok"] is True
+
+
 # --- people, installation -------------------------------------------------------------------------
 
 
@@ -574,7 +626,7 @@ def test_doctor_finds_nothing_in_a_fresh_home(cli: Cli) -> None:
 def lose_a_row(home: Path) -> None:
     """Take a row out of a read model, behind the history's back."""
     with closing(sqlite3.connect(home / "siutindei.db")) as connection:
-        connection.execute("DELETE FROM pending")
+        connection.execute("DELETE FROM pending_1")
         connection.commit()
 
 
@@ -587,7 +639,11 @@ def lose_a_row(home: Path) -> None:
         (lambda home: (home / "directory.json").write_text("[]"), "catalogue", "backup"),
         (lambda home: (home / "mail").write_text("x"), "mail cannot be written", "mode"),
         (lambda home: (home / "siutindei.db").write_bytes(b"x" * 9999), "damaged", "backup"),
-        (lose_a_row, "read models", "report it"),
+        (
+            lose_a_row,
+            "read model pending is not what the history gives in 1 rows",
+            "rebuild pending",
+        ),
     ],
     ids=["no key", "open key", "bad key", "bad catalogue", "no maildir", "bad file", "bad row"],
 )
@@ -669,7 +725,7 @@ def test_doctor_says_where_the_books_do_not_add_up(cli: Cli, clock: VirtualClock
     assert 1 == found["books"]["findings"]
     assert "cause is said to be ticket-R00001/1" in problem["what"]
     assert f"siutindei --home {cli.home} history stream notification-" in problem["mend"]
-    assert any("read models" in what for what in whats)
+    assert any("read model" in what for what in whats)
     told = cli("doctor", "--deep", code=1).out
     assert "(1 attempts, 1 of them without an outcome)" in told
     assert "nothing in its command asks for it" in told

@@ -40,10 +40,11 @@ def test_a_file_makes_its_tables_by_itself(cli: Cli) -> None:
     nothing = not cli.home.exists()
     migrated = [cli.json("database", "migrate") for _ in range(2)]
 
-    assert {"version": 0, "newest": 1} == before
+    assert {"version": 0, "newest": 2} == before
     assert nothing
-    assert [{"version": 1, "before": 0}, {"version": 1, "before": 1}] == migrated
-    assert {"version": 1, "newest": 1} == cli.json("database", "status")
+    assert [0, 2] == [made["before"] for made in migrated]
+    assert [(2, [])] * 2 == [(made["version"], made["read_models"]) for made in migrated]
+    assert {"version": 2, "newest": 2} == cli.json("database", "status")
     assert "as it should" in cli("database", "status").out
 
 
@@ -70,7 +71,7 @@ def test_postgresql_is_migrated_by_command(cli: Cli, monkeypatch: pytest.MonkeyP
         told = [cli("database", "migrate").out for _ in range(2)]
         status = cli.json("database", "status")
 
-        assert {"version": 1, "newest": 1} == status
+        assert {"version": 2, "newest": 2} == status
         assert {"ok": True, "problems": []} == cli.json("doctor")
     assert [
         {"what": "the database is not migrated", "mend": "run: siutindei database migrate"}

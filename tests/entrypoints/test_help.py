@@ -25,7 +25,9 @@ NAMES = {
     *("notification list", "notification show"),
     *("dead-letter list", "dead-letter show", "dead-letter redrive", "dead-letter discard"),
     *("history stream", "history tail", "history replay", "person export", "person erase"),
+    *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
+    *("database export", "database import", "database backup"),
 }
 
 

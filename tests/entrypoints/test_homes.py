@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from siutindei.adapters.sqlite import SqliteStore
+from siutindei.adapters.system import SystemClock
 from siutindei.bootstrap import build
 from siutindei.settings import read_settings
 from tests.entrypoints.commands import EMAIL, Cli, Done, command, environment
+from tests.histories import fill
+from tests.support import RING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,13 +179,36 @@ def test_a_full_disk_leaves_nothing_half_done(cli: Cli) -> None:
     cli.access()
     size = (cli.home / "siutindei.db").stat().st_size
     words = (*SUBMIT[:2], "suggestion", *SUBMIT[3:], "--organization-name", "a")
-    done = limited(cli.home, *words, "--description", "d" * 4000, most=size // 4096 * 4096 - 65536)
+    done = limited(cli.home, *words, "--description", "d" * 4000, most=size // 4096 * 4096 - 98304)
     assert done.code == 75, done
     assert "nothing was changed" in refused(done)
     assert len(cli.events()) == 2
 
     assert cli.submit("--organization-name", "a")["ticket_id"] == "S00001"
     assert cli.json("doctor")["ok"] is True
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_a_read_model_that_serves(cli: Cli) -> None:
+    """A rebuild that finds no room ends with exit code 75; the old one serves, and the next rebuild
+    goes on.
+    """
+    cli.json("ticket", "list")
+    store = SqliteStore(str(cli.home / "siutindei.db"), master=RING, clock=SystemClock())
+    fill(store, 3_000)
+    store.close()
+    cli.json("projection", "rebuild", "notifications")
+    done = limited(cli.home, "projection", "rebuild", "notifications", most=300_000)
+    assert done.code == 75, done
+    assert "make room and try again" in refused(done)
+    (item,) = [
+        item for item in cli.json("projection", "list")["items"] if item["name"] == "notifications"
+    ]
+    assert (2, 3) == (item["live"]["generation"], item["building"]["generation"])
+
+    made = cli.json("projection", "rebuild", "notifications")
+    assert (3, 0, True) == (made["generation"], made["different"], made["rows"] > 300)
+    assert cli.json("projection", "verify", "notifications")["different"] == 0
 
 
 @pytest.mark.slow

@@ -226,6 +226,15 @@ def test_a_terminal_shows_how_far_a_replay_is(lived: Cli) -> None:
     assert shown.rstrip().endswith("grants")
 
 
+def test_a_terminal_shows_how_far_a_rebuild_is(lived: Cli) -> None:
+    """On a terminal a rebuild shows its progress, and takes it away at the end."""
+    shown = in_terminal(lived.home, "projection", "rebuild", "notifications")
+
+    assert "making notifications" in shown
+    assert "24/24" in shown
+    assert "every row is as it was" in shown
+
+
 LOADED = """
 import sys
 from siutindei.entrypoints.cli import main

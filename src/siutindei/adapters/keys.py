@@ -78,6 +78,41 @@ def open_ring(path: Path, *, may_make: bool) -> KeyRing:
         key_id = secrets.token_hex(4)
         key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
         data = _make(path, msgspec.json.encode({"current": key_id, "keys": {key_id: key}}))
+    return _parsed(path, data)
+
+
+def find_ring(path: Path) -> KeyRing | None:
+    """Read the ring that is there; None when there is none.
+
+    Raises:
+        Unusable: unreadable, or not a ring.
+    """
+    data = _read(path)
+    return None if data is None else _parsed(path, data)
+
+
+def put_ring(path: Path, ring: KeyRing) -> None:
+    """Put a ring where there is none; nothing happens when the same one is there.
+
+    Raises:
+        Unusable: there is another one, or the folder cannot be written.
+        Unavailable: the disk is full.
+    """
+    keys = {name: base64.b64encode(key).decode() for name, key in ring.keys.items()}
+    data = _make(path, msgspec.json.encode({"current": ring.current, "keys": keys}))
+    if _parsed(path, data) != ring:
+        raise other_ring(path)
+
+
+def other_ring(path: Path) -> Unusable:
+    """Say that a ring is there that must not be lost."""
+    return Unusable(
+        f"the key file {path} is there already, with other keys; name another home, or move it "
+        "away when nothing needs it"
+    )
+
+
+def _parsed(path: Path, data: bytes) -> KeyRing:
     try:
         ring = msgspec.json.decode(data, type=_RingFile)
         keys = {name: base64.b64decode(text, validate=True) for name, text in ring.keys.items()}

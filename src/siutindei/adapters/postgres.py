@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, LiteralString, cast
 
@@ -27,23 +28,25 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from siutindei.adapters import projections, vault
-from siutindei.adapters.store import Change, SqlStore
+from siutindei.adapters.projections import LIVE
+from siutindei.adapters.store import Change, SqlStore, TablesOnce
 from siutindei.app.ports import CommandRepeated, Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from eventsourcing.persistence import StoredEvent
+    from eventsourcing.persistence import Notification, StoredEvent
     from psycopg.rows import DictRow
 
     from siutindei.adapters.keys import KeyRing
+    from siutindei.adapters.projections import Table
     from siutindei.adapters.sql import Cursor
     from siutindei.app.ports import Clock, Context, Recorded
 
     Password = Callable[[], str]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 #: How long to wait while others write.
 LOCK_SECONDS: Final = 20.0
 #: How long one statement may take.
@@ -66,7 +69,12 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "30000",
 }
 
+#: Lets one transaction write at a time: positions are then in the order of commits.
+LOCK: Final = "LOCK TABLE public.write_lock IN EXCLUSIVE MODE"
+
 _TABLES: Final = (
+    "CREATE TABLE siutindei_schema (version INTEGER NOT NULL)",
+    "INSERT INTO siutindei_schema VALUES (0)",
     "CREATE TABLE stored_events (originator_id TEXT NOT NULL, originator_version INTEGER NOT NULL,"
     " topic TEXT NOT NULL, state BLOB NOT NULL,"
     " notification_id INTEGER GENERATED ALWAYS AS IDENTITY,"
@@ -84,10 +92,10 @@ _TABLES: Final = (
     "CREATE FUNCTION scrub_vault_keys() RETURNS void LANGUAGE sql SECURITY DEFINER"
     " SET search_path = public, pg_temp AS 'CLUSTER VERBOSE vault_keys USING vault_keys_pkey'",
     "REVOKE ALL ON FUNCTION scrub_vault_keys() FROM PUBLIC",
-    *projections.TABLES,
+    *projections.first_statements(),
 )
-#: What each version of the schema adds to the one before.
-_MIGRATIONS: Final = (_TABLES,)
+#: What each version of the schema adds to the one before, by the version that it makes.
+_UPGRADES: Final = {2: projections.TO_VERSION_2}
 
 
 # --- connections ---------------------------------------------------------------------------------
@@ -216,17 +224,27 @@ class Datastore(PostgresDatastore):
         self._waits = _waits(lock_seconds)
 
     @contextmanager
-    def transaction(self, *, commit: bool = False) -> Iterator[psycopg.Cursor[DictRow]]:
-        """Begin a transaction in which no wait is without an end."""
+    def transaction(
+        self, *, commit: bool = False, first: LiteralString = ""
+    ) -> Iterator[psycopg.Cursor[DictRow]]:
+        """Begin a transaction in which no wait is without an end.
+
+        Args:
+            commit: whether it changes something.
+            first: statements that go out with the beginning; the cursor has what the last gave.
+        """
         begin: LiteralString = (
             # Each statement sees what was committed before it; under the lock nothing is.
             "BEGIN ISOLATION LEVEL READ COMMITTED; "
             if commit
             else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
         )
+        begin = "; ".join(part for part in (begin + self._waits, first) if part)
         with self.get_connection() as connection:
-            connection.execute(begin + self._waits)
-            yield connection.cursor()
+            cursor = connection.execute(begin)
+            while cursor.nextset():
+                pass
+            yield cursor
             if not commit:
                 connection.rollback()
                 return
@@ -241,11 +259,7 @@ class Recorder(PostgresApplicationRecorder):
 
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
-        self.lock_table_statements[-1] = "LOCK TABLE public.write_lock IN EXCLUSIVE MODE"
-
-    def lock(self, cursor: psycopg.Cursor[DictRow]) -> None:
-        """Let one transaction write at a time: positions are then in the order of commits."""
-        cursor.execute(self.lock_table_statements[-1])
+        self.lock_table_statements[-1] = LOCK
 
     def insert(self, cursor: psycopg.Cursor[DictRow], stored: StoredEvent) -> int:
         """Insert one event in a transaction of the caller's, and give its position."""
@@ -257,16 +271,31 @@ class Recorder(PostgresApplicationRecorder):
         return positions[0]
 
 
-class _Cursor:
-    """A cursor that takes `?` for values."""
+class _Cursor(TablesOnce):
+    """A cursor that takes `?` for values; what it has at first are the rows of `LIVE`."""
 
     def __init__(self, cursor: psycopg.Cursor[DictRow]) -> None:
         self.psycopg = cursor
+        self._live = cursor.fetchall()
+
+    def live(self) -> Iterable[Any]:
+        """Give the tables that serve: they came with the beginning of the transaction."""
+        return self._live
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the last statement changed."""
+        return self.psycopg.rowcount
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> None:
         """Execute one statement."""
         query: Any = statement.replace("?", "%s")
         self.psycopg.execute(query, values or None)
+
+    def executemany(self, statement: str, values: Sequence[Sequence[object]], /) -> None:
+        """Execute one statement for each of several rows of values."""
+        query: Any = statement.replace("?", "%s")
+        self.psycopg.executemany(query, values)
 
     def fetchone(self) -> Any:
         """Give the next row, or None."""
@@ -317,15 +346,19 @@ class PostgresSchema:
         with self._transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
             before = _version(connection)
-            if before == 0:
-                connection.execute("CREATE TABLE siutindei_schema (version BIGINT NOT NULL)")
-                connection.execute("INSERT INTO siutindei_schema VALUES (0)")
-            for statements in _MIGRATIONS[before:]:
-                for statement in statements:
-                    query: Any = _dialect(statement)
-                    connection.execute(query)
-            if before < SCHEMA_VERSION:
-                connection.execute("UPDATE siutindei_schema SET version = %s", (SCHEMA_VERSION,))
+            statements = (
+                _TABLES
+                if before == 0
+                else [
+                    statement
+                    for version in range(before + 1, SCHEMA_VERSION + 1)
+                    for statement in _UPGRADES[version]
+                ]
+            )
+            for statement in statements:
+                query: Any = _dialect(statement)
+                connection.execute(query)
+            connection.execute("UPDATE siutindei_schema SET version = %s", (SCHEMA_VERSION,))
             return before
 
     def prepare(self) -> bool:
@@ -334,6 +367,10 @@ class PostgresSchema:
             if _version(connection) < SCHEMA_VERSION:
                 raise Unusable(_NOT_MIGRATED)
             return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
+
+    def backup(self, file: str) -> int:
+        """Refuse: PostgreSQL has better means."""
+        raise Unusable(_PG_DUMP)
 
 
 def _version(connection: psycopg.Connection[Any]) -> int:
@@ -362,6 +399,7 @@ _FOREIGN: Final = (
     " AND c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT 1 FROM pg_depend AS d"
     " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) AS found"
 )
+_PG_DUMP: Final = "PostgreSQL is backed up with its own pg_dump; docs/backup.md says how"
 _NOT_MIGRATED: Final = "the database is not migrated; run: siutindei database migrate"
 
 
@@ -479,21 +517,23 @@ class PostgresStore(SqlStore):
             password: asked for a password at every connection (IAM authentication).
         """
         super().__init__("the database", master=master, clock=clock)
-        self._datastore = Datastore(url, lock_seconds=lock_seconds, password=password)
+        self._connect = partial(Datastore, url, lock_seconds=lock_seconds, password=password)
+        self._datastore = self._connect()
         with translated():
             self._recorder = Recorder(self._datastore)
 
     @contextmanager
     def reading(self) -> Iterator[Cursor]:
         """Begin a transaction that changes nothing and sees one moment."""
-        with translated(), self._datastore.transaction(commit=False) as cursor:
+        with translated(), self._datastore.transaction(first=LIVE) as cursor:
             yield _Cursor(cursor)
 
     @contextmanager
     def writing(self) -> Iterator[Cursor]:
         """Begin a transaction that has the turn to write."""
-        with translated(), self._datastore.transaction(commit=True) as cursor:
-            self._recorder.lock(cursor)
+        # What is asked under the lock is what stays until the end.
+        first = f"{LOCK}; {LIVE}"
+        with translated(), self._datastore.transaction(commit=True, first=first) as cursor:
             yield _Cursor(cursor)
 
     @contextmanager
@@ -541,9 +581,68 @@ class PostgresStore(SqlStore):
         if row["notification_id"] is None:
             raise CommandRepeated(json.loads(row["event_ids"]))
 
+    @contextmanager
+    def building(self) -> Iterator[Cursor]:
+        """Begin a transaction that changes a new table, which needs no turn to write."""
+        with translated(), self._datastore.transaction(commit=True, first=LIVE) as cursor:
+            yield _Cursor(cursor)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Cursor]:
+        """Begin a transaction that sees one moment, on a connection of its own."""
+        beside = self._connect()
+        try:
+            with translated(), beside.transaction(first=LIVE) as cursor:
+                yield _Cursor(cursor)
+        finally:
+            beside.close()
+
+    def create(self, cursor: Cursor, table: Table, *, like: str | None) -> None:
+        """Make a table; whoever may use the one that it is like may use it too."""
+        for statement in table.statements:
+            cursor.execute(_dialect(statement))
+        if like is None:
+            return
+        cursor.execute(
+            "SELECT format('GRANT %%s ON %%I TO %%I', privilege_type, ?::text,"
+            " pg_get_userbyid(grantee)) AS statement"
+            " FROM pg_class, aclexplode(relacl) WHERE oid = to_regclass(?)"
+            " AND grantee NOT IN (0, relowner)",
+            (table.name, like),
+        )
+        for row in cursor.fetchall():
+            cursor.execute(row["statement"])
+
+    def drop(self, table: str) -> None:
+        """Take a table away."""
+        with self.building() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {table}")
+
     def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
         """Insert one event, and give its position."""
         return self._recorder.insert(cast("_Cursor", cursor).psycopg, stored)
+
+    def put(self, cursor: Cursor, stored: Notification) -> None:
+        """Insert one event at the position that it has."""
+        cursor.execute(
+            "INSERT INTO stored_events (originator_id, originator_version, topic, state,"
+            " notification_id) OVERRIDING SYSTEM VALUE VALUES (?, ?, ?, ?, ?)",
+            (
+                stored.originator_id,
+                stored.originator_version,
+                stored.topic,
+                stored.state,
+                stored.id,
+            ),
+        )
+
+    def go_on_after(self, cursor: Cursor, position: int) -> None:
+        """Let the next event come after a position; this is done whatever becomes of the rest."""
+        if position:
+            cursor.execute(
+                "SELECT setval(pg_get_serial_sequence('stored_events', 'notification_id'), ?)",
+                (position,),
+            )
 
     def close(self) -> None:
         """Close the connection."""
@@ -566,11 +665,10 @@ class PostgresStore(SqlStore):
             found = re.match(r"\s*(\d+)", notice.message_detail or "")
             kept.append(int(found.group(1)) if found else 0)
 
-        with translated(), self._datastore.transaction(commit=True) as cursor:
+        with translated(), self._datastore.transaction(commit=True, first=LOCK) as cursor:
             connection = cursor.connection
             connection.add_notice_handler(note)
             try:
-                self._recorder.lock(cursor)
                 cursor.execute("SELECT scrub_vault_keys()")
             finally:
                 connection.remove_notice_handler(note)

@@ -1,444 +1,533 @@
-"""The read models: indexed documents of the aggregates, written in the transaction that appends.
+"""The read models: what is in each, and how an event changes it.
 
-A document is the aggregate's own state, folded with the aggregate's own `evolve`, sealed fields
-copied as they are. The columns beside it are what queries need. Nothing here is a source of truth:
-each can be made again from the history.
+A row holds the aggregate's own state, folded with the aggregate's own `evolve`, sealed fields
+copied as they are, and beside it the columns that queries need. Nothing here is a source of truth:
+each read model can be made again from the history, and `read_models` does so beside the live one.
+
+Who changes what a read model holds (its columns, or the state that its documents are) gives it a
+new version, and leaves the old one in `ALL` for as long as an installation may still be served by
+it: docs/architecture.md says how.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from siutindei.adapters.codec import decode_document, encode_document
-from siutindei.adapters.sql import Cursor
-from siutindei.app.ports import CodeRow, Due, Page, PersonRow
-from siutindei.app.times import from_micros, micros
+from siutindei.app.ports import Recorded, Unusable
+from siutindei.app.times import micros
 from siutindei.domain import challenge, grant, notification, person, ticket
-from siutindei.domain.due import FARTHEST
-from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator
 
-    from siutindei.app.ports import Recorded
+    from siutindei.adapters.sql import Cursor
 
-TABLES: Final = (
-    "CREATE TABLE tickets (reference TEXT PRIMARY KEY, uuid TEXT NOT NULL UNIQUE,"
-    " ticket_type TEXT NOT NULL, number INTEGER NOT NULL, submitter TEXT NOT NULL,"
-    " status TEXT NOT NULL, position INTEGER NOT NULL, stars INTEGER NOT NULL,"
-    " document BLOB NOT NULL)",
-    "CREATE INDEX tickets_by_number ON tickets (ticket_type, number)",
-    "CREATE INDEX tickets_by_position ON tickets (position)",
-    "CREATE INDEX tickets_by_submitter ON tickets (submitter, ticket_type)",
-    "CREATE INDEX tickets_by_status ON tickets (status, ticket_type)",
-    "CREATE TABLE pending (submitter TEXT NOT NULL, ticket_type TEXT NOT NULL,"
-    " reference TEXT NOT NULL UNIQUE, PRIMARY KEY (submitter, ticket_type))",
-    "CREATE TABLE people (person TEXT PRIMARY KEY, fingerprint TEXT NOT NULL,"
-    " erased INTEGER NOT NULL, position INTEGER NOT NULL)",
-    "CREATE INDEX people_by_fingerprint ON people (fingerprint)",
-    "CREATE TABLE codes (challenge TEXT PRIMARY KEY, client TEXT NOT NULL,"
-    " fingerprint TEXT NOT NULL, proved INTEGER NOT NULL, issued_at INTEGER NOT NULL)",
-    "CREATE INDEX codes_by_time ON codes (issued_at)",
-    "CREATE INDEX codes_by_fingerprint ON codes (fingerprint, issued_at)",
-    "CREATE TABLE notifications (id TEXT PRIMARY KEY, kind TEXT NOT NULL, status TEXT NOT NULL,"
-    " ticket TEXT, person TEXT, due_at INTEGER, position INTEGER NOT NULL, document BLOB NOT NULL)",
-    "CREATE INDEX notifications_by_due ON notifications (due_at) WHERE due_at IS NOT NULL",
-    "CREATE INDEX notifications_by_ticket ON notifications (ticket)",
-    "CREATE INDEX notifications_by_person ON notifications (person)",
-    "CREATE INDEX notifications_by_status ON notifications (status)",
-    "CREATE TABLE grants (id TEXT PRIMARY KEY, status TEXT NOT NULL, ticket TEXT NOT NULL,"
-    " due_at INTEGER, position INTEGER NOT NULL, document BLOB NOT NULL)",
-    "CREATE INDEX grants_by_due ON grants (due_at) WHERE due_at IS NOT NULL",
-    "CREATE INDEX grants_by_ticket ON grants (ticket)",
+Row = Mapping[str, Any]
+
+#: How many rows are asked for at once.
+_PAGE: Final = 500
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Projection:
+    """One version of one read model.
+
+    Attributes:
+        name: what it is called.
+        version: counted up when what it holds changes.
+        category: whose events it is made from.
+        columns: their names and types; the first is the key.
+        constraints: what is unique besides.
+        indexes: what each is on, by the end of its name.
+        key: which row an event concerns, None when none.
+        row: what that row is after the event (None: not there any more), given what it was before.
+    """
+
+    name: str
+    version: int
+    category: str
+    columns: Mapping[str, str]
+    constraints: tuple[str, ...] = ()
+    indexes: Mapping[str, str]
+    key: Callable[[Recorded], str | None]
+    row: Callable[[Row | None, Recorded], Row | None]
+
+    @property
+    def key_column(self) -> str:
+        """The column of the key."""
+        return next(iter(self.columns))
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """One generation of a read model: made by one version of it, and a table of its own."""
+
+    projection: Projection
+    generation: int
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return f"{self.projection.name}_{self.generation}"
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """The statements that make it."""
+        of = self.projection
+        columns = [f"{name} {kind}" for name, kind in of.columns.items()]
+        return (
+            f"CREATE TABLE {self.name} ({', '.join([*columns, *of.constraints])})",
+            *(
+                f"CREATE INDEX {self.name}_by_{end} ON {self.name} {what}"
+                for end, what in of.indexes.items()
+            ),
+        )
+
+
+# --- what each holds ------------------------------------------------------------------------------
+
+
+def _id(recorded: Recorded) -> str:
+    """Give what a stream is about: its name without the category."""
+    return recorded.stream.partition("-")[2]
+
+
+def _first(row: Row | None, recorded: Recorded) -> int:
+    """Give the position of the event that made a row."""
+    return recorded.position if row is None else int(row["position"])
+
+
+def _due(state: notification.Notification | grant.Grant) -> int | None:
+    return None if state.due_at is None else micros(state.due_at)
+
+
+def _ticket_row(row: Row | None, recorded: Recorded) -> Row | None:
+    before = ticket.INITIAL if row is None else decode_document(ticket.Ticket, row["document"])
+    event: Any = recorded.event
+    state = ticket.evolve(before, event)
+    if state.submitted is None:
+        return None
+    reference = _id(recorded)
+    return {
+        "reference": reference,
+        "uuid": state.submitted.id,
+        "ticket_type": state.submitted.ticket_type,
+        "number": int(reference[1:]),
+        "submitter": state.submitted.submitter,
+        "status": state.status,
+        "position": _first(row, recorded),
+        "stars": 0 if state.decision is None else state.decision.stars,
+        "document": encode_document(state),
+    }
+
+
+def _pending_row(_: Row | None, recorded: Recorded) -> Row | None:
+    event = recorded.event
+    if not isinstance(event, ticket.Submitted):
+        return None
+    return {
+        "reference": _id(recorded),
+        "submitter": event.submitter,
+        "ticket_type": event.ticket_type,
+    }
+
+
+def _person_row(row: Row | None, recorded: Recorded) -> Row:
+    event: Any = recorded.event
+    erased = isinstance(event, person.Erased)
+    fingerprint = ("" if row is None else row["fingerprint"]) if erased else event.fingerprint
+    return {
+        "person": event.user,
+        "fingerprint": fingerprint,
+        "erased": int(erased) if row is None else row["erased"] | erased,
+        "position": _first(row, recorded),
+    }
+
+
+def _challenge_key(recorded: Recorded) -> str | None:
+    event = recorded.event
+    return event.challenge if isinstance(event, challenge.Issued) else None
+
+
+def _challenge_row(_: Row | None, recorded: Recorded) -> Row:
+    event: Any = recorded.event
+    return {
+        "challenge": event.challenge,
+        "client": event.client,
+        "fingerprint": event.fingerprint,
+        "proved": int(event.proved),
+        "issued_at": micros(event.at),
+    }
+
+
+def _notification_row(row: Row | None, recorded: Recorded) -> Row | None:
+    kind = notification.Notification
+    before = notification.INITIAL if row is None else decode_document(kind, row["document"])
+    event: Any = recorded.event
+    state = notification.evolve(before, event)
+    if state.requested is None:
+        return None
+    return {
+        "id": _id(recorded),
+        "kind": state.requested.kind,
+        "status": state.status,
+        "ticket": state.requested.ticket,
+        "person": state.requested.user,
+        "due_at": _due(state),
+        "position": _first(row, recorded),
+        "document": encode_document(state),
+    }
+
+
+def _grant_row(row: Row | None, recorded: Recorded) -> Row | None:
+    before = grant.INITIAL if row is None else decode_document(grant.Grant, row["document"])
+    event: Any = recorded.event
+    state = grant.evolve(before, event)
+    if state.requested is None:
+        return None
+    return {
+        "id": _id(recorded),
+        "status": state.status,
+        "ticket": state.requested.ticket,
+        "due_at": _due(state),
+        "position": _first(row, recorded),
+        "document": encode_document(state),
+    }
+
+
+_TEXT: Final = "TEXT NOT NULL"
+_NUMBER: Final = "INTEGER NOT NULL"
+_KEY: Final = "TEXT PRIMARY KEY"
+_BYTES: Final = "BLOB NOT NULL"
+
+#: Every version that this program can write and read; the newest of each name is the last.
+ALL: Final[tuple[Projection, ...]] = (
+    Projection(
+        name="tickets",
+        version=1,
+        category=ticket.CATEGORY,
+        columns={
+            "reference": _KEY,
+            "uuid": _TEXT,
+            "ticket_type": _TEXT,
+            "number": _NUMBER,
+            "submitter": _TEXT,
+            "status": _TEXT,
+            "position": _NUMBER,
+            "stars": _NUMBER,
+            "document": _BYTES,
+        },
+        constraints=("UNIQUE (uuid)",),
+        indexes={
+            "number": "(ticket_type, number)",
+            "position": "(position)",
+            "submitter": "(submitter, ticket_type)",
+            "status": "(status, ticket_type)",
+        },
+        key=_id,
+        row=_ticket_row,
+    ),
+    Projection(
+        name="pending",
+        version=1,
+        category=ticket.CATEGORY,
+        columns={"reference": _KEY, "submitter": _TEXT, "ticket_type": _TEXT},
+        # What refuses a second pending ticket.
+        constraints=("UNIQUE (submitter, ticket_type)",),
+        indexes={},
+        key=_id,
+        row=_pending_row,
+    ),
+    Projection(
+        name="people",
+        version=1,
+        category=person.CATEGORY,
+        columns={"person": _KEY, "fingerprint": _TEXT, "erased": _NUMBER, "position": _NUMBER},
+        indexes={"fingerprint": "(fingerprint)"},
+        key=_id,
+        row=_person_row,
+    ),
+    Projection(
+        name="challenges",
+        version=1,
+        category=challenge.CATEGORY,
+        columns={
+            "challenge": _KEY,
+            "client": _TEXT,
+            "fingerprint": _TEXT,
+            "proved": _NUMBER,
+            "issued_at": _NUMBER,
+        },
+        indexes={"time": "(issued_at)", "fingerprint": "(fingerprint, issued_at)"},
+        key=_challenge_key,
+        row=_challenge_row,
+    ),
+    Projection(
+        name="notifications",
+        version=1,
+        category=notification.CATEGORY,
+        columns={
+            "id": _KEY,
+            "kind": _TEXT,
+            "status": _TEXT,
+            "ticket": "TEXT",
+            "person": "TEXT",
+            "due_at": "INTEGER",
+            "position": _NUMBER,
+            "document": _BYTES,
+        },
+        indexes={
+            "due": "(due_at) WHERE due_at IS NOT NULL",
+            "ticket": "(ticket)",
+            "person": "(person)",
+            "status": "(status)",
+        },
+        key=_id,
+        row=_notification_row,
+    ),
+    Projection(
+        name="grants",
+        version=1,
+        category=grant.CATEGORY,
+        columns={
+            "id": _KEY,
+            "status": _TEXT,
+            "ticket": _TEXT,
+            "due_at": "INTEGER",
+            "position": _NUMBER,
+            "document": _BYTES,
+        },
+        indexes={"due": "(due_at) WHERE due_at IS NOT NULL", "ticket": "(ticket)"},
+        key=_id,
+        row=_grant_row,
+    ),
+)
+#: The read models, in the order in which their digests are taken.
+NAMES: Final = tuple(dict.fromkeys(each.name for each in ALL))
+
+
+def newest(name: str) -> Projection:
+    """Give the version of a read model that this program makes."""
+    return [each for each in ALL if each.name == name][-1]
+
+
+def find(name: str, version: int) -> Projection | None:
+    """Give a version of a read model, None when this program does not know it."""
+    found = [each for each in ALL if (each.name, each.version) == (name, version)]
+    return found[0] if found else None
+
+
+# --- which table serves ---------------------------------------------------------------------------
+
+#: The generations of every read model. One of each is live; there may be one that is being built
+#: beside it, and the one that was live before. `position` says how far those two have come.
+CATALOGUE: Final = (
+    "CREATE TABLE projections (name TEXT NOT NULL, generation INTEGER NOT NULL,"
+    " version INTEGER NOT NULL, state TEXT NOT NULL, position INTEGER NOT NULL,"
+    " events INTEGER NOT NULL, PRIMARY KEY (name, generation))",
+    "CREATE UNIQUE INDEX projections_by_state ON projections (name, state)"
+    " WHERE state <> 'dropped'",
+)
+LIVE: Final = "SELECT name, generation, version FROM projections WHERE state = 'live'"
+
+
+def register(table: Table, state: str) -> str:
+    """Give the statement that writes a generation into the catalogue."""
+    return (
+        "INSERT INTO projections (name, generation, version, state, position, events) VALUES"
+        f" ('{table.projection.name}', {table.generation}, {table.projection.version},"
+        f" '{state}', 0, 0)"
+    )
+
+
+def first_statements() -> tuple[str, ...]:
+    """Give what makes the catalogue and the first generation of every read model."""
+    tables = [Table(projection=newest(name), generation=1) for name in NAMES]
+    return (
+        *CATALOGUE,
+        *(statement for table in tables for statement in table.statements),
+        *(register(table, "live") for table in tables),
+    )
+
+
+#: What makes a schema of version 1 one of version 2: there the read models had one table each.
+TO_VERSION_2: Final = (
+    *CATALOGUE,
+    *(
+        statement
+        for before, name in (
+            ("tickets", "tickets"),
+            ("pending", "pending"),
+            ("people", "people"),
+            ("codes", "challenges"),
+            ("notifications", "notifications"),
+            ("grants", "grants"),
+        )
+        for statement in (
+            f"ALTER TABLE {before} RENAME TO {name}_1",
+            f"INSERT INTO projections VALUES ('{name}', 1, 1, 'live', 0, 0)",
+        )
+    ),
 )
 
 
-#: Each read model, and what puts its rows into an order that does not depend on how they got there.
-NAMES: Final = {
-    "tickets": "reference",
-    "pending": "reference",
-    "people": "person",
-    "codes": "challenge",
-    "notifications": "id",
-    "grants": "id",
-}
+class Tables:
+    """The tables that serve, as one transaction sees them."""
 
-#: As many digits as any position has.
-_DIGITS: Final = 18
+    def __init__(self, found: Mapping[str, Table]) -> None:
+        self._found = found
+        #: The tables' names by the read models'.
+        self.names = {name: table.name for name, table in found.items()}
 
-# --- writing -------------------------------------------------------------------------------------
+    def __getitem__(self, name: str) -> Table:
+        return self._found[name]
 
+    def of(self, category: str) -> list[Table]:
+        """Give those that are made from the events of a category.
 
-def project(cursor: Cursor, recorded: Recorded) -> None:
-    """Bring every read model up to one event, which is sealed and the next of its stream."""
-    category = recorded.stream.split("-", 1)[0]
-    _PROJECTIONS[category](cursor, recorded)
-
-
-def _project_ticket(cursor: Cursor, recorded: Recorded) -> None:
-    event: Any = recorded.event
-    reference = recorded.stream.removeprefix(f"{ticket.CATEGORY}-")
-    if isinstance(event, ticket.Submitted):
-        state = ticket.evolve(ticket.INITIAL, event)
-        cursor.execute(
-            "INSERT INTO tickets (reference, uuid, ticket_type, number, submitter, status,"
-            " position, stars, document) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-            (
-                reference,
-                event.id,
-                event.ticket_type,
-                int(reference[1:]),
-                event.submitter,
-                state.status,
-                recorded.position,
-                encode_document(state),
-            ),
-        )
-        cursor.execute(
-            "INSERT INTO pending (submitter, ticket_type, reference) VALUES (?, ?, ?)",
-            (event.submitter, event.ticket_type, reference),
-        )
-        return
-    state = ticket.evolve(_document(cursor, "tickets", reference, ticket.Ticket), event)
-    cursor.execute(
-        "UPDATE tickets SET status = ?, stars = ?, document = ? WHERE reference = ?",
-        (
-            state.status,
-            0 if state.decision is None else state.decision.stars,
-            encode_document(state),
-            reference,
-        ),
-    )
-    if state.status != "pending":
-        cursor.execute("DELETE FROM pending WHERE reference = ?", (reference,))
+        Raises:
+            LookupError: there are none: no event is of that category.
+        """
+        found = [table for table in self._found.values() if table.projection.category == category]
+        if not found:
+            msg = f"no read model is made from {category}"
+            raise LookupError(msg)
+        return found
 
 
-def _project_person(cursor: Cursor, recorded: Recorded) -> None:
-    event: Any = recorded.event
-    if isinstance(event, person.Erased):
-        cursor.execute(
-            "INSERT INTO people (person, fingerprint, erased, position) VALUES (?, '', 1, ?)"
-            " ON CONFLICT (person) DO UPDATE SET erased = 1",
-            (event.user, recorded.position),
-        )
-        return
-    if not isinstance(event, person.SignedUp | person.AddressChanged | person.AddressProved):
-        return
-    cursor.execute(
-        "INSERT INTO people (person, fingerprint, erased, position) VALUES (?, ?, 0, ?)"
-        " ON CONFLICT (person) DO UPDATE SET fingerprint = excluded.fingerprint",
-        (event.user, event.fingerprint, recorded.position),
-    )
+def tables_of(live: Iterable[Row]) -> Tables:
+    """Give the tables that serve, of the rows that `LIVE` gave.
+
+    Raises:
+        Unusable: one was made by a version that this program does not know, or is not there.
+    """
+    rows = sorted((row["name"], row["generation"], row["version"]) for row in live)
+    return _tables(tuple(rows), ALL)
 
 
-def _project_challenge(cursor: Cursor, recorded: Recorded) -> None:
-    event = recorded.event
-    if isinstance(event, challenge.Issued):
-        cursor.execute(
-            "INSERT INTO codes (challenge, client, fingerprint, proved, issued_at)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (
-                event.challenge,
-                event.client,
-                event.fingerprint,
-                int(event.proved),
-                micros(event.at),
-            ),
-        )
-
-
-def _project_notification(cursor: Cursor, recorded: Recorded) -> None:
-    event: Any = recorded.event
-    id = recorded.stream.removeprefix(f"{notification.CATEGORY}-")
-    state = notification.evolve(
-        _document(cursor, "notifications", id, notification.Notification),
-        event,
-    )
-    due_at = None if state.due_at is None else micros(state.due_at)
-    if isinstance(event, notification.Requested):
-        cursor.execute(
-            "INSERT INTO notifications (id, kind, status, ticket, person, due_at, position,"
-            " document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                id,
-                event.kind,
-                state.status,
-                event.ticket,
-                event.user,
-                due_at,
-                recorded.position,
-                encode_document(state),
-            ),
-        )
-        return
-    cursor.execute(
-        "UPDATE notifications SET status = ?, due_at = ?, document = ? WHERE id = ?",
-        (state.status, due_at, encode_document(state), id),
-    )
-
-
-def _project_grant(cursor: Cursor, recorded: Recorded) -> None:
-    event: Any = recorded.event
-    id = recorded.stream.removeprefix(f"{grant.CATEGORY}-")
-    state = grant.evolve(_document(cursor, "grants", id, grant.Grant), event)
-    due_at = None if state.due_at is None else micros(state.due_at)
-    if isinstance(event, grant.Requested):
-        cursor.execute(
-            "INSERT INTO grants (id, status, ticket, due_at, position, document)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (id, state.status, event.ticket, due_at, recorded.position, encode_document(state)),
-        )
-        return
-    cursor.execute(
-        "UPDATE grants SET status = ?, due_at = ?, document = ? WHERE id = ?",
-        (state.status, due_at, encode_document(state), id),
-    )
-
-
-_PROJECTIONS: Final[dict[str, Callable[[Cursor, Recorded], None]]] = {
-    ticket.CATEGORY: _project_ticket,
-    person.CATEGORY: _project_person,
-    challenge.CATEGORY: _project_challenge,
-    notification.CATEGORY: _project_notification,
-    grant.CATEGORY: _project_grant,
-}
-
-
-def _document(cursor: Cursor, table: str, id: str, kind: type) -> Any:
-    cursor.execute(f"SELECT document FROM {table} WHERE {NAMES[table]} = ?", (id,))
-    row = cursor.fetchone()
-    return kind() if row is None else decode_document(kind, row["document"])
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class SqlViews:
-    """The read models as queries; `reading` gives a cursor for one query."""
-
-    reading: Callable[[], AbstractContextManager[Cursor]]
-
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        with self.reading() as cursor:
-            cursor.execute(sql, tuple(values))
-            return list(cursor.fetchall())
-
-    def _row(self, sql: str, values: Sequence[object] = ()) -> Any:
-        rows = self._rows(sql, values)
-        return rows[0] if rows else None
-
-    def find_ticket(self, reference_or_id: str) -> ticket.Ticket | None:
-        """Find a ticket by its number or its UUID."""
-        row = self._row(
-            "SELECT document FROM tickets WHERE reference = ? OR uuid = ?",
-            (reference_or_id.upper(), reference_or_id.lower()),
-        )
-        return None if row is None else decode_document(ticket.Ticket, row["document"])
-
-    def tickets(
-        self,
-        *,
-        status: ticket.Status | None = None,
-        ticket_type: ticket.Type | None = None,
-        submitter: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page[ticket.Ticket]:
-        """List tickets, newest first."""
-        where, values = _where(status=status, ticket_type=ticket_type, submitter=submitter)
-        if cursor is not None:
-            where.append("position < ?")
-            values.append(_decode_cursor(cursor))
-        rows = self._rows(
-            f"SELECT position, document FROM tickets {_clause(where)}"
-            " ORDER BY position DESC LIMIT ?",
-            (*values, limit + 1),
-        )
-        more = len(rows) > limit
-        return Page(
-            items=tuple(decode_document(ticket.Ticket, row["document"]) for row in rows[:limit]),
-            next_cursor=_encode_cursor(rows[limit - 1]["position"]) if more else None,
-        )
-
-    def pending_count(self, ticket_type: ticket.Type | None = None) -> int:
-        """Count pending tickets."""
-        where, values = _where(ticket_type=ticket_type)
-        row = self._row(f"SELECT count(*) AS n FROM pending {_clause(where)}", values)
-        return int(row["n"])
-
-    def pending(self, *, submitter: str, ticket_type: ticket.Type) -> str | None:
-        """Give the number of the user's pending ticket of a type."""
-        row = self._row(
-            "SELECT reference FROM pending WHERE submitter = ? AND ticket_type = ?",
-            (submitter, ticket_type),
-        )
-        return None if row is None else str(row["reference"])
-
-    def next_number(self, ticket_type: ticket.Type) -> int:
-        """Give the number after the highest that a ticket of this type has."""
-        row = self._row(
-            "SELECT coalesce(max(number), 0) + 1 AS n FROM tickets WHERE ticket_type = ?",
-            (ticket_type,),
-        )
-        return int(row["n"])
-
-    def approved_stars(self, submitter: str) -> int:
-        """Add up the stars that a user's approved feedback earned."""
-        row = self._row(
-            "SELECT coalesce(sum(stars), 0) AS n FROM tickets WHERE submitter = ?", (submitter,)
-        )
-        return int(row["n"])
-
-    def find_person(self, user: str) -> PersonRow | None:
-        """Find a person by id."""
-        return _person(self._row("SELECT * FROM people WHERE person = ?", (user,)))
-
-    def person_by_address(self, fingerprint: str) -> PersonRow | None:
-        """Find the person who has an address now; an erased one is not found."""
-        return _person(
-            self._row(
-                "SELECT * FROM people WHERE fingerprint = ? AND erased = 0"
-                " ORDER BY position DESC LIMIT 1",
-                (fingerprint,),
+@cache
+def _tables(rows: tuple[tuple[str, int, int], ...], _: tuple[Projection, ...]) -> Tables:
+    found = {}
+    for name, generation, version in rows:
+        projection = find(name, version)
+        if projection is None:
+            again = f", or run: siutindei projection rebuild {name}" if name in NAMES else ""
+            raise Unusable(
+                f"the read model {name} was made by a version of this program that knows its "
+                f"version {version}: install that one{again}"
             )
+        found[name] = Table(projection=projection, generation=generation)
+    missing = [name for name in NAMES if name not in found]
+    if missing:
+        raise Unusable(
+            f"the read models {', '.join(missing)} are not there; run: siutindei database migrate"
         )
+    return Tables({name: found[name] for name in NAMES})
 
-    def find_code(self, challenge: str) -> CodeRow | None:
-        """Find the stream of a challenge."""
-        row = self._row("SELECT * FROM codes WHERE challenge = ?", (challenge,))
-        if row is None:
-            return None
-        return CodeRow(
-            challenge=row["challenge"], client=row["client"], fingerprint=row["fingerprint"]
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Changes:
+    """What events change in a table."""
+
+    gone: Sequence[str]
+    changed: Sequence[Row]
+    made: Sequence[Row]
+
+
+def project(cursor: Cursor, events: Sequence[Recorded]) -> None:
+    """Bring every read model up to some events, which are sealed and the next of their streams."""
+    for category in dict.fromkeys(map(_category, events)):
+        for table in cursor.tables.of(category):
+            write(cursor, table, changes(cursor, table, events))
+
+
+def _category(recorded: Recorded) -> str:
+    return recorded.stream.partition("-")[0]
+
+
+def changes(cursor: Cursor, table: Table, events: Iterable[Recorded]) -> Changes:
+    """Work out what some events, which come next, change in a table."""
+    of = table.projection
+    concerned = [
+        (key, recorded)
+        for recorded in events
+        if _category(recorded) == of.category and (key := of.key(recorded)) is not None
+    ]
+    before = _load(cursor, table, list(dict.fromkeys(key for key, _ in concerned)))
+    after: dict[str, Row | None] = dict(before)
+    for key, recorded in concerned:
+        after[key] = of.row(after.get(key), recorded)
+    return Changes(
+        gone=[key for key, row in after.items() if row is None and key in before],
+        changed=[row for key, row in after.items() if row is not None and key in before],
+        made=[row for key, row in after.items() if row is not None and key not in before],
+    )
+
+
+def _load(cursor: Cursor, table: Table, keys: list[str]) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    column = table.projection.key_column
+    for start in range(0, len(keys), _PAGE):
+        some = keys[start : start + _PAGE]
+        cursor.execute(
+            f"SELECT * FROM {table.name} WHERE {column} IN ({', '.join('?' * len(some))})", some
         )
-
-    def code_counts(self, *, client: str, fingerprint: str, since: datetime) -> challenge.Counts:
-        """Count the challenges that were started after `since`."""
-        address = self._row(
-            "SELECT count(*) AS n FROM codes WHERE fingerprint = ? AND issued_at > ?",
-            (fingerprint, micros(since)),
-        )
-        others = self._row(
-            "SELECT coalesce(sum(CASE WHEN client = ? THEN 1 ELSE 0 END), 0) AS client,"
-            " coalesce(sum(1 - proved), 0) AS unproved FROM codes WHERE issued_at > ?",
-            (client, micros(since)),
-        )
-        return challenge.Counts(
-            address=int(address["n"]),
-            unproved=int(others["unproved"]),
-            client=int(others["client"]),
-        )
-
-    def find_notification(self, id: str) -> notification.Notification | None:
-        """Find a notification."""
-        row = self._row("SELECT document FROM notifications WHERE id = ?", (id,))
-        return None if row is None else decode_document(notification.Notification, row["document"])
-
-    def notifications(
-        self,
-        *,
-        status: notification.Status | None = None,
-        kind: notification.Kind | None = None,
-        ticket: str | None = None,
-        user: str | None = None,
-    ) -> Sequence[notification.Notification]:
-        """List notifications, oldest first."""
-        where, values = _where(status=status, kind=kind, ticket=ticket, person=user)
-        rows = self._rows(
-            f"SELECT document FROM notifications {_clause(where)} ORDER BY position",
-            values,
-        )
-        return [decode_document(notification.Notification, row["document"]) for row in rows]
-
-    def grants(
-        self, *, ticket: str | None = None, status: grant.Status | None = None
-    ) -> Sequence[grant.Grant]:
-        """List grants, oldest first."""
-        where, values = _where(ticket=ticket, status=status)
-        rows = self._rows(
-            f"SELECT document FROM grants {_clause(where)} ORDER BY position",
-            values,
-        )
-        return [decode_document(grant.Grant, row["document"]) for row in rows]
-
-    def find_grant(self, id: str) -> grant.Grant | None:
-        """Find a grant."""
-        row = self._row("SELECT document FROM grants WHERE id = ?", (id,))
-        return None if row is None else decode_document(grant.Grant, row["document"])
-
-    def due(self, *, at: datetime, limit: int = 100) -> Sequence[Due]:
-        """List what is due (`domain.due.is_due`), longest due first."""
-        rows = self._rows(
-            "SELECT 'notification' AS work, id, due_at FROM notifications"
-            " WHERE due_at <= ? OR due_at > ?"
-            " UNION ALL SELECT 'grant' AS work, id, due_at FROM grants"
-            " WHERE due_at <= ? OR due_at > ?"
-            " ORDER BY due_at, id LIMIT ?",
-            (
-                micros(at),
-                micros(at + FARTHEST),
-                micros(at),
-                micros(at + FARTHEST),
-                limit,
-            ),
-        )
-        return [
-            Due(work=row["work"], id=row["id"], due_at=from_micros(row["due_at"])) for row in rows
-        ]
-
-    def next_due(self) -> datetime | None:
-        """Say when the next thing is due, past or future."""
-        row = self._row(
-            "SELECT min(due_at) AS due_at FROM ("
-            "SELECT min(due_at) AS due_at FROM notifications WHERE due_at IS NOT NULL"
-            " UNION ALL SELECT min(due_at) FROM grants WHERE due_at IS NOT NULL) AS both_kinds"
-        )
-        return None if row["due_at"] is None else from_micros(row["due_at"])
+        found.update((row[column], row) for row in cursor.fetchall())
+    return found
 
 
-def rows(cursor: Cursor, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
-    """Give every row of the read models named, in a fixed order."""
-    for name in names:
-        cursor.execute(f"SELECT * FROM {name} ORDER BY {NAMES[name]}")
-        while (row := cursor.fetchone()) is not None:
-            yield name, *(row[column] for column in row.keys())  # noqa: SIM118  # not a dict on SQLite
+def write(cursor: Cursor, table: Table, changes: Changes) -> None:
+    """Carry out changes."""
+    of = table.projection
+    columns = list(of.columns)
+    # What leaves goes first: it may make room for what comes.
+    _each(
+        cursor,
+        f"DELETE FROM {table.name} WHERE {of.key_column} = ?",
+        [(key,) for key in changes.gone],
+    )
+    _each(
+        cursor,
+        f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in columns)}"
+        f" WHERE {of.key_column} = ?",
+        [(*(row[name] for name in columns), row[of.key_column]) for row in changes.changed],
+    )
+    _each(
+        cursor,
+        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+        [tuple(row[name] for name in columns) for row in changes.made],
+    )
 
 
-def _person(row: Any) -> PersonRow | None:
-    if row is None:
-        return None
-    return PersonRow(user=row["person"], fingerprint=row["fingerprint"], erased=bool(row["erased"]))
+def _each(cursor: Cursor, statement: str, values: list[tuple[Any, ...]]) -> None:
+    if len(values) == 1:
+        cursor.execute(statement, values[0])
+    elif values:
+        cursor.executemany(statement, values)
 
 
-def _where(**columns: object) -> tuple[list[str], list[Any]]:
-    asked = {column: value for column, value in columns.items() if value is not None}
-    return [f"{column} = ?" for column in asked], list(asked.values())
+def rows(cursor: Cursor, table: Table) -> Iterator[tuple[Any, ...]]:
+    """Give every row of a table in the order of its keys, in flat memory."""
+    of = table.projection
+    select = f"SELECT {', '.join(of.columns)} FROM {table.name}"
+    order = f"ORDER BY {of.key_column} LIMIT {_PAGE}"
+    cursor.execute(f"{select} {order}")
+    while found := cursor.fetchall():
+        for row in found:
+            yield tuple(row[name] for name in of.columns)
+        if len(found) < _PAGE:
+            return
+        cursor.execute(f"{select} WHERE {of.key_column} > ? {order}", (found[-1][of.key_column],))
 
 
-def _clause(where: Sequence[str]) -> str:
-    return f"WHERE {' AND '.join(where)}" if where else ""
-
-
-def _encode_cursor(position: int) -> str:
-    return base64.urlsafe_b64encode(f"p{position}".encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> int:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (ValueError, binascii.Error, UnicodeError):
-        text = ""
-    position = text.removeprefix("p")
-    # Only the very text that we gave counts: base64 has several for the same bytes.
-    known = position.isdecimal() and len(position) <= _DIGITS
-    if not known or _encode_cursor(int(position)) != cursor:
-        raise Invalid("cursor", "is none of ours; leave it out to start again")
-    return int(position)
+def as_bytes(name: str, row: tuple[Any, ...]) -> bytes:
+    """Give what is digested of a row of a read model: the same on every database."""
+    return repr((name, *row)).encode()

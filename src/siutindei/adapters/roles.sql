@@ -25,6 +25,11 @@ GRANT SELECT, INSERT, DELETE ON vault_keys TO siutindei_writer;
 GRANT EXECUTE ON FUNCTION scrub_vault_keys() TO siutindei_writer;
 -- This table has no rows; the right to change it is the right to lock it.
 GRANT UPDATE ON write_lock TO siutindei_writer;
--- Read models are made from the events.
-GRANT SELECT, INSERT, UPDATE, DELETE
-  ON tickets, pending, people, codes, notifications, grants TO siutindei_writer;
+-- Read models are made from the events, in tables whose names this table gives.
+GRANT SELECT ON projections TO siutindei_writer;
+DO $$ DECLARE made record; BEGIN
+  FOR made IN SELECT name, generation FROM projections WHERE state <> 'dropped' LOOP
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO siutindei_writer',
+      made.name || '_' || made.generation);
+  END LOOP;
+END $$;

@@ -31,28 +31,33 @@ from eventsourcing.sqlite import (
 )
 
 from siutindei.adapters import projections, vault
-from siutindei.adapters.files import refusal, sync_folder
+from siutindei.adapters.files import refusal, sync_folder, whole
 from siutindei.adapters.locks import locked
-from siutindei.adapters.store import SqlStore
+from siutindei.adapters.store import SqlStore, TablesOnce
 from siutindei.app.ports import Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from eventsourcing.persistence import StoredEvent
+    from eventsourcing.persistence import Notification, StoredEvent
 
     from siutindei.adapters.keys import KeyRing
+    from siutindei.adapters.projections import Table
     from siutindei.adapters.sql import Cursor
     from siutindei.app.ports import Clock
 
 MEMORY: Final = ":memory:"
 APPLICATION_ID: Final = 0x5354_4431  # "STD1" in the file's header tells our databases from others
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 LOCK_SECONDS: Final = 30
 _SCRUB_SECONDS: Final = 10.0
 _MANY: Final = 1_000_000
+_SLICE: Final = 500
+#: How many pages of a backup are copied before others have their turn.
+_STEP: Final = 256
 # https://sqlite.org/fileformat.html#the_database_header
 _HEADER_BYTES: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
@@ -66,8 +71,10 @@ _TABLES: Final = (
     "CREATE TABLE commands (command_id TEXT PRIMARY KEY, event_ids TEXT NOT NULL)",
     "CREATE TABLE key_checks (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     *vault.TABLES,
-    *projections.TABLES,
+    *projections.first_statements(),
 )
+#: What each version of the schema adds to the one before, by the version that it makes.
+_UPGRADES: Final = {2: projections.TO_VERSION_2}
 
 
 # --- the recorder --------------------------------------------------------------------------------
@@ -171,6 +178,27 @@ class Recorder(SQLiteApplicationRecorder):
         return positions[0]
 
 
+class _Cursor(TablesOnce):
+    """A cursor that knows which tables serve."""
+
+    def __init__(self, cursor: SQLiteCursor) -> None:
+        self.sqlite = cursor
+        self.execute = cursor.execute
+        self.executemany = cursor.executemany
+        self.fetchone = cursor.fetchone
+        self.fetchall = cursor.fetchall
+
+    def live(self) -> Iterable[Any]:
+        """Ask which tables serve."""
+        self.execute(projections.LIVE)
+        return cast("list[Any]", self.fetchall())
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the last statement changed."""
+        return self.sqlite.sqlite_cursor.rowcount
+
+
 def connect(database: str, *, seconds: float = LOCK_SECONDS) -> sqlite3.Connection:
     """Open a connection the way this store needs it; a file that is not there is not made.
 
@@ -191,12 +219,26 @@ def connect(database: str, *, seconds: float = LOCK_SECONDS) -> sqlite3.Connecti
     return connection
 
 
+@contextmanager
+def scratch() -> Iterator[Cursor]:
+    """Give a cursor on an empty database: in memory as long as it is small, then on the disk."""
+    # https://sqlite.org/inmemorydb.html#temp_db
+    connection = sqlite3.connect("", isolation_level=None)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")
+        with translated("a temporary database"):
+            yield _Cursor(SQLiteCursor(connection.cursor()))
+    finally:
+        connection.close()
+
+
 # --- the schema ----------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class SqliteSchema:
-    """See `ports.Schema`: a file gets its tables when it is first needed."""
+    """See `ports.Schema`: a file gets its tables, and newer ones, when it is first needed."""
 
     database: str
     newest: int = SCHEMA_VERSION
@@ -213,7 +255,7 @@ class SqliteSchema:
                 return _checked_version(self.database, connection)
 
     def migrate(self) -> int:
-        """Make the tables when there are none; give the version before."""
+        """Make the tables, or bring them up to this version; give the version before."""
         before = self.version()
         self.prepare()
         return before
@@ -222,9 +264,37 @@ class SqliteSchema:
         """Make the tables when there are none; say whether there is no event yet."""
         return prepare(self.database)
 
+    def backup(self, file: str) -> int:
+        """Copy the database, and see that the copy is sound.
+
+        The copy is of the moment at which this transaction begins: without it, each change that is
+        made meanwhile would begin the copying anew.
+        """
+        if not self.version():
+            msg = f"there is no database {self.database} to copy"
+            raise Unusable(msg)
+        with (
+            whole(Path(file)) as draft,
+            translated(self.database),
+            closing(connect(self.database)) as source,
+        ):
+            source.execute("BEGIN")
+            source.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone()
+            with translated(file), closing(connect(str(draft))) as target:
+                source.backup(target, pages=_STEP, sleep=0)
+                # In a file that is read by nobody else a log beside it has no use.
+                target.execute("PRAGMA journal_mode=DELETE")
+                found = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
+                if found != "ok":
+                    what = " ".join(found.split())
+                    msg = f"{self.database} is damaged ({what}); it was not copied"
+                    raise Unusable(msg)
+                target.execute("PRAGMA journal_mode=WAL")
+                return int(target.execute("SELECT count(*) FROM stored_events").fetchone()[0])
+
 
 def prepare(database: str, *, lock_seconds: float = LOCK_SECONDS) -> bool:
-    """Make the schema when there is none; say whether there is no event yet.
+    """Make the schema, or bring it up to this version; say whether there is no event yet.
 
     Raises:
         Unusable: not a database, not ours, or of a newer version.
@@ -241,7 +311,8 @@ def prepare(database: str, *, lock_seconds: float = LOCK_SECONDS) -> bool:
             raise refusal(f"{database} cannot be made or read", error) from error
         connection = connect(database, seconds=lock_seconds)
         try:
-            _checked_version(database, connection)
+            if _checked_version(database, connection) < SCHEMA_VERSION:
+                _upgrade(database, connection)
             return connection.execute("SELECT 1 FROM stored_events LIMIT 1").fetchone() is None
         finally:
             connection.close()
@@ -304,6 +375,16 @@ def _make(path: Path, lock_seconds: float) -> None:
             connection.close()
         draft.replace(path)
         sync_folder(path.parent)
+
+
+def _upgrade(database: str, connection: sqlite3.Connection) -> None:
+    """Bring the tables up to this version, all of it or nothing; whoever waited finds it done."""
+    connection.execute("BEGIN IMMEDIATE")
+    for version in range(_checked_version(database, connection) + 1, SCHEMA_VERSION + 1):
+        for statement in _UPGRADES[version]:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    connection.execute("COMMIT")
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
@@ -392,17 +473,63 @@ class SqliteStore(SqlStore):
     def reading(self) -> Iterator[Cursor]:
         """Begin a transaction that changes nothing."""
         with translated(self.database), self._datastore.transaction(commit=False) as cursor:
-            yield cursor
+            yield _Cursor(cursor)
 
     @contextmanager
     def writing(self) -> Iterator[Cursor]:
         """Begin a transaction that holds the write lock."""
         with translated(self.database), self._datastore.transaction(commit=True) as cursor:
-            yield cursor
+            yield _Cursor(cursor)
+
+    def building(self) -> AbstractContextManager[Cursor]:
+        """Begin a transaction that changes a new table: here it holds the write lock too."""
+        return self.writing()
+
+    def snapshot(self) -> AbstractContextManager[Cursor]:
+        """Begin a transaction that sees one moment: each transaction has its own connection."""
+        return self.reading()
+
+    def create(self, cursor: Cursor, table: Table, *, like: str | None) -> None:
+        """Make a table."""
+        for statement in table.statements:
+            cursor.execute(statement)
+
+    def drop(self, table: str) -> None:
+        """Take a table away, a part at a time: what is deleted is overwritten, and others wait."""
+        with self.reading() as cursor:
+            cursor.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
+            if cursor.fetchone() is None:
+                return
+        deleted = _SLICE
+        while deleted == _SLICE:
+            with self.writing() as cursor:
+                cursor.execute(
+                    f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} LIMIT {_SLICE})"
+                )
+                deleted = cursor.rowcount
+        with self.writing() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {table}")
 
     def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
         """Insert one event, and give its position."""
-        return self._recorder.insert(cast("SQLiteCursor", cursor), stored)
+        return self._recorder.insert(cast("_Cursor", cursor).sqlite, stored)
+
+    def put(self, cursor: Cursor, stored: Notification) -> None:
+        """Insert one event at the position that it has."""
+        cursor.execute(
+            "INSERT INTO stored_events (rowid, originator_id, originator_version, topic, state)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (
+                stored.id,
+                stored.originator_id,
+                stored.originator_version,
+                stored.topic,
+                stored.state,
+            ),
+        )
+
+    def go_on_after(self, cursor: Cursor, position: int) -> None:
+        """Do nothing: the next position is the one after the highest."""
 
     def close(self) -> None:
         """Close every connection."""

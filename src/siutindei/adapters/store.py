@@ -17,8 +17,8 @@ from eventsourcing.persistence import Notification
 
 from siutindei.adapters import codec, projections
 from siutindei.adapters.codec import EventMapper
-from siutindei.adapters.projections import SqlViews
 from siutindei.adapters.vault import CursorVault
+from siutindei.adapters.views import SqlViews
 from siutindei.app.ports import CommandRepeated, Recorded, Unusable
 from siutindei.domain.catalogue import NAMES
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from eventsourcing.persistence import StoredEvent
 
     from siutindei.adapters.keys import KeyRing
+    from siutindei.adapters.projections import Table, Tables
     from siutindei.adapters.sql import Cursor
     from siutindei.app.ports import Clock, Context, Views
     from siutindei.domain.catalogue import Event
@@ -37,6 +38,23 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 500
 _BIGGEST: Final = 2**63 - 1
+
+
+class TablesOnce(ABC):
+    """A cursor that finds out once, when it is asked, which tables serve in its transaction."""
+
+    _tables: Tables | None = None
+
+    @abstractmethod
+    def live(self) -> Iterable[Any]:
+        """Give the rows of `projections.LIVE`."""
+
+    @property
+    def tables(self) -> Tables:
+        """The tables of the read models that serve, as this transaction sees them."""
+        if self._tables is None:
+            self._tables = projections.tables_of(self.live())
+        return self._tables
 
 
 class Change:
@@ -82,7 +100,7 @@ class Change:
             )
         if events and version:
             self._require(stream, version)
-        appended = []
+        appended, sealed_events = [], []
         for number, event in enumerate(events, start=version + 1):
             sealed = Recorded(
                 stream=stream,
@@ -96,10 +114,11 @@ class Change:
             stored = self._store.mapper.to_stored_event(sealed)
             position = self._store.insert(self._cursor, stored)
             sealed = attrs.evolve(sealed, position=position)
-            projections.project(self._cursor, sealed)
+            sealed_events.append(sealed)
             # The caller goes on with what it knows: the clear event.
             appended.append(attrs.evolve(sealed, event=event))
-            self.appended.append(sealed)
+        projections.project(self._cursor, sealed_events)
+        self.appended.extend(sealed_events)
         return tuple(appended)
 
     def _require(self, stream: str, version: int) -> None:
@@ -171,8 +190,32 @@ class SqlStore(ABC):
         """Begin a transaction that holds the write lock; errors are the port's."""
 
     @abstractmethod
+    def building(self) -> AbstractContextManager[Cursor]:
+        """Begin a transaction that changes only what nobody else does, such as a new table."""
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Cursor]:
+        """Begin a transaction that sees one moment, while others of this thread go on."""
+
+    @abstractmethod
+    def create(self, cursor: Cursor, table: Table, *, like: str | None) -> None:
+        """Make a table; whoever may use the one that it is like may use it too."""
+
+    @abstractmethod
+    def drop(self, table: str) -> None:
+        """Take a table away that nobody uses any more, if it is there."""
+
+    @abstractmethod
     def insert(self, cursor: Cursor, stored: StoredEvent) -> int:
         """Insert one event, and give its position."""
+
+    @abstractmethod
+    def put(self, cursor: Cursor, stored: Notification) -> None:
+        """Insert one event at the position that it has."""
+
+    @abstractmethod
+    def go_on_after(self, cursor: Cursor, position: int) -> None:
+        """Let the next event come after a position at which one was put; 0 when none was."""
 
     @abstractmethod
     def scrub(self) -> None:
@@ -272,11 +315,39 @@ class SqlStore(ABC):
                 return
             after = rows[-1]["position"]
 
+    def page(
+        self, cursor: Cursor, *, after: int, until: int, category: str, limit: int
+    ) -> Sequence[Recorded]:
+        """Read some events of one category in order of position with a cursor."""
+        cursor.execute(
+            f"SELECT {self._columns} FROM stored_events"
+            f" WHERE {self.position} > ? AND {self.position} <= ?"
+            # Every stream of the category, and no other: "." comes after "-".
+            " AND originator_id >= ? AND originator_id < ?"
+            f" ORDER BY {self.position} LIMIT ?",
+            (after, until, f"{category}-", f"{category}.", limit),
+        )
+        return [self._recorded(row) for row in cursor.fetchall()]
+
+    def stored_page(self, cursor: Cursor, after: int, limit: int) -> Sequence[Any]:
+        """Read a page of the log as it is stored."""
+        cursor.execute(
+            f"SELECT {self._columns} FROM stored_events WHERE {self.position} > ?"
+            f" ORDER BY {self.position} LIMIT ?",
+            (after, limit),
+        )
+        rows: Sequence[Any] = cursor.fetchall()
+        return rows
+
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
         with self.reading() as cursor:
-            cursor.execute(f"SELECT coalesce(max({self.position}), 0) AS n FROM stored_events")
-            return int(cursor.fetchone()["n"])
+            return self.head(cursor)
+
+    def head(self, cursor: Cursor) -> int:
+        """Give the position of the newest event that a cursor sees, 0 when there is none."""
+        cursor.execute(f"SELECT coalesce(max({self.position}), 0) AS n FROM stored_events")
+        return int(cursor.fetchone()["n"])
 
     def open(self, personal: Personal) -> Personal:
         """Open what is personal."""
@@ -289,6 +360,20 @@ class SqlStore(ABC):
         """Open everything personal in an attrs object."""
         with self.reading() as cursor:
             return CursorVault(cursor, self.master).open_all(value)
+
+    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key."""
+        found: set[str] = set()
+        with self.reading() as cursor:
+            for start in range(0, len(owners), _PAGE):
+                page = owners[start : start + _PAGE]
+                cursor.execute(
+                    "SELECT DISTINCT owner FROM vault_keys"
+                    f" WHERE owner IN ({', '.join('?' * len(page))})",
+                    tuple(page),
+                )
+                found.update(row["owner"] for row in cursor.fetchall())
+        return [owner for owner in owners if owner in found]
 
     def check_ring(self, name: str, ring: KeyRing, *, rotates: bool) -> None:
         """Remember which key the database was made with, or refuse a ring that lacks it.
@@ -317,18 +402,18 @@ class SqlStore(ABC):
                 (name, ring.check),
             )
 
-    def project_all(self, events: Iterable[Recorded]) -> None:
+    def project_all(self, events: Sequence[Recorded]) -> None:
         """Bring the read models up to events of another store: this one holds a replay."""
         with self.writing() as cursor:
-            for recorded in events:
-                projections.project(cursor, recorded)
+            projections.project(cursor, events)
 
     def digest(self, names: Sequence[str]) -> str:
         """Give the SHA-256 of every row of the read models named, in a fixed order."""
         digest = sha256()
         with self.reading() as cursor:
-            for row in projections.rows(cursor, names):
-                digest.update(repr(row).encode())
+            for name in names:
+                for row in projections.rows(cursor, cursor.tables[name]):
+                    digest.update(projections.as_bytes(name, row))
         return digest.hexdigest()
 
     @property

@@ -9,7 +9,8 @@ import attrs
 
 from siutindei.app.commands import first_answer, transact
 from siutindei.app.delivery import GRACE
-from siutindei.app.folding import person_of, version_of
+from siutindei.app.erasing import destroy, reach
+from siutindei.app.folding import person_of
 from siutindei.app.identity import someone, user_id
 from siutindei.app.ports import (
     AddressBook,
@@ -22,10 +23,10 @@ from siutindei.app.ports import (
 from siutindei.app.tickets import wire
 from siutindei.domain import fields, grant, notification, person, ticket
 from siutindei.domain.errors import NotFound
-from siutindei.domain.personal import Personal, address_owner
+from siutindei.domain.personal import Personal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from siutindei.app.ports import (
         Context,
@@ -156,35 +157,14 @@ class People:
 
         def work(tx: Transaction) -> int:
             at = self.clock.now()
-            events = tx.load(person.stream(id))
-            known = person_of(events)
-            addresses = [
-                address_owner(print_)
-                for print_ in known.proofs
-                if (holder := tx.views.person_by_address(print_)) is None or holder.user == id
-            ]
-            owners = [id, *addresses]
-            keys = {key: stream for owner in owners for key, stream in tx.keys_of(owner).items()}
-            if not known.exists and not keys:
+            reached = reach(tx, id)
+            if not reached.known.exists and not reached.keys:
                 raise NotFound("person", id)
-            erased_fields = _count_fields(tx, keys)
+            erased_fields = _count_fields(tx, reached.keys)
             # Listed before it is done: a backup that is restored later applies it again.
             self.erasures.add(id, at=at)
-            tx.append(
-                person.stream(id),
-                version_of(events),
-                person.erase(
-                    known,
-                    user=id,
-                    by=operator.id,
-                    reason=Personal(owner=operator.id, clear=text),
-                    at=at,
-                ),
-            )
-            tx.destroy_keys(id, forever=True)
-            for owner in addresses:
-                # They proved it, and nobody else has it now: what was decided under it is theirs.
-                tx.destroy_keys(owner, forever=False)
+            by_them = Personal(owner=operator.id, clear=text)
+            destroy(tx, reached, by=operator.id, reason=by_them, at=at)
             return erased_fields
 
         try:
@@ -220,7 +200,7 @@ def _reference(state: ticket.Ticket) -> str:
     return state.submitted.reference if state.submitted is not None else ""
 
 
-def _count_fields(tx: Transaction, keys: dict[str, str]) -> int:
+def _count_fields(tx: Transaction, keys: Mapping[str, str]) -> int:
     """Count the fields that nobody can read when these keys are gone."""
     tokens = (
         value.token

@@ -16,7 +16,7 @@ PortError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ import attrs
 from siutindei.domain.catalogue import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
@@ -166,7 +166,7 @@ class Context:
 
     Attributes:
         command_id: a command that is repeated under the same id is carried out once.
-        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`.
+        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`, `erasures`.
         request_id: the request, as the way in names it.
         correlation_id: what ties together everything that follows from one request.
         causation_id: the event that made this command necessary, if one did.
@@ -289,6 +289,9 @@ class EventStore(Vault, Protocol):
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
 
+    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key."""
+
     def scrub(self) -> None:
         """Make sure that what was destroyed is in no file of the store any more.
 
@@ -326,6 +329,87 @@ class Schema(Protocol):
         Raises:
             Unavailable: locked, full or out of reach.
             Unusable: not migrated, not our database, too new, or corrupt.
+        """
+
+    def backup(self, file: str) -> int:
+        """Copy the database as it is at one moment into a new file; give how many events it has.
+
+        Others go on reading and writing. The file is complete, or it is not there.
+
+        Raises:
+            Unavailable: locked, or the disk is full.
+            Unusable: there is a file already; no database; or one that other programs copy.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Protected:
+    """A file of keys, and the passphrase that it is sealed under."""
+
+    file: str
+    passphrase: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Exported:
+    """What an export holds.
+
+    Attributes:
+        events: how many events.
+        erased: how many owners who were erased.
+        digest: SHA-256 over all of it: the same history gives the same.
+        keys: how many keys of personal data the database holds, one for each owner and stream.
+        owners: how many owners these have.
+    """
+
+    events: int
+    erased: int
+    digest: str
+    keys: int
+    owners: int
+
+
+@attrs.frozen(kw_only=True)
+class Imported:
+    """What was imported.
+
+    Attributes:
+        events: how many events.
+        erased: how many owners who were erased.
+        digest: that of the file and, read back, of the database.
+        keys: how many keys of personal data came with it.
+        unreadable: how many events this version cannot read; they are kept as they are.
+        erased_again: how many people the list of erasures named and the keys had brought back.
+    """
+
+    events: int
+    erased: int
+    digest: str
+    keys: int
+    unreadable: int
+    erased_again: int
+
+
+class Transfer(Protocol):
+    """A whole history as a file, and back."""
+
+    def export(self, file: str, *, protected: Protected | None = None) -> Exported:
+        """Write the history of one moment into a new file, and the keys into another if asked.
+
+        Raises:
+            Invalid: the passphrase cannot be used.
+            Unavailable: the database is out of reach, or the disk is full; there is no file.
+            Unusable: there is a file already.
+        """
+
+    def import_(self, file: str, *, protected: Protected | None = None) -> Imported:
+        """Fill a database without an event with what a file holds: all of it, or nothing.
+
+        Raises:
+            Invalid: the file is no whole and unaltered export (the text names the line), the file
+                of keys is not its own, or the passphrase is wrong.
+            Unavailable: locked, full or out of reach.
+            Unusable: there are events, or other keys.
         """
 
 
@@ -443,6 +527,112 @@ class Views(Protocol):
         """Say when the next thing is due, past or future."""
 
 
+@attrs.frozen(kw_only=True)
+class Generation:
+    """One table of a read model.
+
+    Attributes:
+        generation: its number, counted up.
+        version: the version of the read model that it holds.
+        position: the event up to which it is made.
+        events: how many events were read for it.
+    """
+
+    generation: int
+    version: int
+    position: int
+    events: int
+
+
+@attrs.frozen(kw_only=True)
+class ReadModel:
+    """A read model, and what there is of it.
+
+    Attributes:
+        name: what it is called.
+        newest: the version that this program makes.
+        live: the generation that serves; None when nothing does yet.
+        rows: how many rows that one has.
+        building: the one that is being made beside it.
+        previous: the one that served before, which one can go back to.
+    """
+
+    name: str
+    newest: int
+    live: Generation | None
+    rows: int
+    building: Generation | None
+    previous: Generation | None
+
+
+@attrs.frozen(kw_only=True)
+class Made:
+    """A read model that was made from the history.
+
+    Attributes:
+        name: what it is called.
+        generation: the generation that serves now.
+        events: how many events it was made from.
+        rows: how many rows it has.
+        digest: SHA-256 over all of them.
+        compared: the digest of the one that served, at the same position; None when it has another
+            version, or when there was none.
+        different: how many rows were not the same there.
+        keys: which ones, the first few.
+        switched: whether it serves now and did not before.
+    """
+
+    name: str
+    generation: int
+    events: int
+    rows: int
+    digest: str
+    compared: str | None
+    different: int
+    keys: Sequence[str]
+    switched: bool
+
+
+#: Is told how many positions are done, and how many there are.
+Progress = Callable[[int, int], None]
+
+
+class ReadModels(Protocol):
+    """Making read models again while the system runs.
+
+    Every method raises NotFound for a name that there is not, and the errors of a store.
+    """
+
+    def all(self) -> Sequence[ReadModel]:
+        """List them."""
+
+    def rebuild(self, name: str, *, progress: Progress) -> Made:
+        """Make one again beside the live one, compare, and switch.
+
+        What an earlier one did is gone on with.
+
+        Raises:
+            Unavailable: another process makes it at this moment.
+        """
+
+    def revert(self, name: str, *, progress: Progress) -> Made:
+        """Bring the one that served before up to now, and switch back to it.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    def verify(self, name: str, *, progress: Progress) -> Made:
+        """Make one again outside the database, and compare it with the live one."""
+
+    def complete(self, *, progress: Progress) -> Sequence[str]:
+        """Make those that are not there yet, and say which.
+
+        Raises:
+            Unavailable: another process makes one, and is not done within half a minute.
+        """
+
+
 # --- the outside ---------------------------------------------------------------------------------
 
 Lookup = Literal["accepted", "not_accepted", "cannot_tell"]
@@ -551,7 +741,7 @@ class ErasureList(Protocol):
 class ReplayStore(Protocol):
     """A store in memory that a replay fills."""
 
-    def project_all(self, events: Iterable[Recorded]) -> None:
+    def project_all(self, events: Sequence[Recorded]) -> None:
         """Bring the read models up to some events, in one transaction."""
 
     def digest(self, names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from siutindei.entrypoints.cli import (
     installation,
     ledger,
     people,
+    projection,
     sign_in,
     tickets,
     worker,
@@ -46,8 +47,8 @@ def main(ctx: click.Context, home: Path | None, as_json: bool, command_id: str |
     """Sign-in codes, tickets, decisions and their mails, told by their history.
 
     Exit codes: 0 done; 1 refused by a rule, or doctor found something; 2 wrong input, or an
-    installation that cannot be used as it is; 3 not found; 75 not now, nothing was changed, try
-    again; 70 our fault.
+    installation that cannot be used as it is; 3 not found; 4 what was checked is not what the
+    history gives; 75 not now, nothing was changed, try again; 70 our fault.
     """
     # Tests hand over parts to use instead of the production ones.
     seams = ctx.obj or {}
@@ -63,6 +64,7 @@ for command in (
     ledger.notification,
     ledger.dead_letter,
     history.history,
+    projection.projection,
     people.person,
     database.database,
     installation.config,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -13,10 +11,11 @@ from siutindei.app.history import describe, moment
 from siutindei.domain import fields
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json, when
+from siutindei.entrypoints.cli.progress import shown_progress
 from siutindei.entrypoints.cli.stopping import is_output_closed, stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime
 
     from siutindei.app.ports import Recorded
@@ -160,8 +159,10 @@ def replay(installation: Installation, until: str | None, projection: str | None
     total = installation.services.store.last_position()
     if isinstance(end, int):
         total = min(total, end)
-    with _progress(total, shown=not installation.json and _errors_are_seen()) as progress:
-        result = service.replay(until=end, projection=projection, progress=progress)
+    with shown_progress("replaying", quiet=installation.json) as progress:
+        result = service.replay(
+            until=end, projection=projection, progress=lambda done: progress(done, total)
+        )
     rate = round(result.events / result.seconds) if result.seconds else None
     if installation.json:
         print_json(
@@ -182,32 +183,3 @@ def replay(installation: Installation, until: str | None, projection: str | None
             ("read models", result.projections),
         ]
     )
-
-
-def _errors_are_seen() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-@contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show how far a replay is and how fast it goes, for as long as it takes."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("replaying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total, rate="")
-
-        def show(done: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, rate=f"{speed:.0f} events/s" if speed else "")
-
-        yield show
