@@ -28,18 +28,24 @@ _numbers = count(1)
 #: Nothing here has to survive a power cut, and a crowd wants many connections.
 _CONFIGURATION: Final = """
 fsync = off
-synchronous_commit = off
-full_page_writes = off
 max_connections = 200
 shared_buffers = 32MB
 autovacuum = off
 log_min_messages = fatal
 """
+#: Nor does it have to survive the death of the server, unless that is what the test is about.
+_LOOSE: Final = """
+synchronous_commit = off
+full_page_writes = off
+"""
 
 
-@cache
-def server() -> Any:
-    """Start the server of this process; it stops with the process."""
+def start_server(*, survives_death: bool = False) -> Any:
+    """Start a server of one's own; it stops with the process, and its folder goes.
+
+    Args:
+        survives_death: whether what was committed is there again after its processes were killed.
+    """
     folder = tempfile.mkdtemp(prefix="siutindei-pg-")
     # What is registered first is done last: after the server has stopped.
     atexit.register(rmtree, folder, ignore_errors=True)
@@ -53,9 +59,15 @@ def server() -> Any:
     made.pgdata.mkdir()
     made.ensure_pgdata_inited()
     with (made.pgdata / "postgresql.conf").open("a") as file:
-        file.write(_CONFIGURATION)
+        file.write(_CONFIGURATION if survives_death else _CONFIGURATION + _LOOSE)
     made.start()
     return made
+
+
+@cache
+def server() -> Any:
+    """Start the server of this process."""
+    return start_server()
 
 
 def restart() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from siutindei.app.books import reconcile
 from siutindei.domain import notification, policy
 from tests.crash.stage import (
     Part,
@@ -132,6 +133,7 @@ class Story:
         }
         called = Counter(id for when, id, _ in lines(self.home / "journal") if when == "before")
 
+        assert () == reconcile(self.services.store, at=self.clock.now()).findings
         assert causes == requested
         assert all(called[id] <= announced[id] for id in ledgers)
         for ledger in ledgers.values():

@@ -672,3 +672,90 @@ def test_doctor_looks_at_the_settings_too(cli: Cli, clock: VirtualClock) -> None
 
     (overdue,) = cli.json("doctor", code=1)["problems"]
     assert f"start a worker: siutindei --home {cli.home} worker" == overdue["mend"]
+
+
+# --- the books ------------------------------------------------------------------------------------
+
+
+def lose_events(home: Path, name: str) -> None:
+    """Take events out of the history, which no command of ours can."""
+    with closing(sqlite3.connect(home / "siutindei.db")) as connection:
+        connection.execute("DELETE FROM stored_events WHERE topic = ?", (name,))
+        connection.commit()
+
+
+def test_doctor_reconciles_the_books_when_it_is_asked_to(cli: Cli) -> None:
+    """`--deep` counts what was asked for and what became of it; without it there are no books."""
+    cli.access()
+    cli("ticket", "approve", "R00001", "--by", "admin-7", "--create-organization")
+    cli("worker", "--once")
+    found = cli.json("doctor", "--deep")
+    told = cli("doctor", "--deep").out
+    effects = {"waiting": 0, "unknown": 0, "withheld": 0, "dead_lettered": 0, "discarded": 0}
+    done = {"requested": 2, "done": 2, "attempts": 2, "open": 0, **effects}
+
+    assert ["ok", "problems"] == list(cli.json("doctor"))
+    assert (True, []) == (found["ok"], found["problems"])
+    assert {
+        "events": 14,
+        "streams": 5,
+        "commands": 10,
+        "tickets": 1,
+        "causes": 4,
+        "notifications": done,
+        "grants": done,
+        "next_due": None,
+        "findings": 0,
+    } == found["books"]
+    assert "mails    2 requested: 2 done (2 attempts)" in told
+    assert told.endswith("\nnothing is wrong\n")
+
+
+def test_doctor_says_where_the_books_do_not_add_up(cli: Cli, clock: VirtualClock) -> None:
+    """Each finding is a problem that says how to look at it; what is open is counted."""
+    cli.access()
+    cli("worker", "--once")
+    lose_events(cli.home, "notification.accepted.v1")
+    lose_events(cli.home, "ticket.submitted.v1")
+    clock.advance(minutes=2)
+    found = cli.json("doctor", "--deep", code=1)
+    whats = [problem["what"] for problem in found["problems"]]
+    (problem,) = [each for each in found["problems"] if "nothing in its command" in each["what"]]
+
+    assert 1 == found["books"]["findings"]
+    assert "cause is said to be ticket-R00001/1" in problem["what"]
+    assert f"siutindei --home {cli.home} history stream notification-" in problem["mend"]
+    assert any("read model" in what for what in whats)
+    told = cli("doctor", "--deep", code=1).out
+    assert "(1 attempts, 1 of them without an outcome)" in told
+    assert "nothing in its command asks for it" in told
+
+
+def test_doctor_counts_what_it_does_not_tell(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a history with more findings than anybody reads, the rest is a number."""
+    monkeypatch.setattr("siutindei.app.books.MOST", 0)
+    cli.access()
+    lose_events(cli.home, "notification.requested.v1")
+    whats = [problem["what"] for problem in cli.json("doctor", "--deep", code=1)["problems"]]
+
+    assert "1 more things in the books do not add up" == whats[-1]
+
+
+def test_books_that_cannot_be_read_are_none(cli: Cli) -> None:
+    """What keeps them from being read is the problem: a file, an event, or a setting."""
+    cli.access()
+    with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
+        connection.execute(
+            "UPDATE stored_events SET topic = 'ticket.submitted.v99' WHERE rowid = 1"
+        )
+        connection.commit()
+    unreadable = cli.json("doctor", "--deep", code=1)
+    assert (None, 1) == (unreadable["books"], len(unreadable["problems"]))
+    (cli.home / "siutindei.db").write_bytes(b"x" * 9999)
+    found = cli.json("doctor", "--deep", code=1)
+
+    assert (None, 1) == (found["books"], len(found["problems"]))
+    assert "damaged" in cli("doctor", "--deep", code=1).out
+    broken = cli.json("doctor", "--deep", env={"SIUTINDEI_CODE_TTL": "1"}, code=1)
+    assert (None, 1) == (broken["books"], len(broken["problems"]))
+    assert "mails    none\n" in Cli(cli.home / "other")("doctor", "--deep").out

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
+from siutindei.app.books import reconcile
 from siutindei.app.ports import PortError
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import echo, print_json, print_table
+from siutindei.entrypoints.cli.output import echo, iso, print_fields, print_json, print_table
 from siutindei.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from siutindei.app.books import Account, Books
 
 _OVERDUE: Final = timedelta(minutes=1)
 
@@ -56,29 +58,103 @@ class Problem:
     mend: str
 
 
-@click.command(cls=Command, epilog=example("siutindei doctor"))
+@click.command(cls=Command, epilog=example("siutindei doctor", "siutindei --json doctor --deep"))
+@click.option("--deep", is_flag=True, help="Reconcile the books, from the history alone.")
 @click.pass_context
-def doctor(ctx: click.Context) -> None:
+def doctor(ctx: click.Context, deep: bool) -> None:
     """Say what is wrong here and how to mend it.
 
-    Exit code 1 says that something is.
+    With --deep the whole history is read: each cause has its mail and its grants, each attempt an
+    outcome, each ticket a number of its own. Exit code 1 says that something is wrong.
     """
     installation = ctx.ensure_object(Installation)
     problems = list(_problems(installation))
+    books = _books(installation) if deep else None
+    if books is not None:
+        problems.extend(_unreconciled(installation, books))
     if installation.json:
-        print_json(
-            {"ok": not problems, "problems": [attrs.asdict(problem) for problem in problems]}
-        )
-    elif problems:
-        print_table(
-            ("what is wrong", "how to mend it"),
-            ((problem.what, problem.mend) for problem in problems),
-            empty="",
-        )
+        document: dict[str, Any] = {
+            "ok": not problems,
+            "problems": [attrs.asdict(problem) for problem in problems],
+        }
+        print_json(document | ({"books": books and _counts(books)} if deep else {}))
     else:
-        echo("nothing is wrong")
+        if books is not None:
+            _print_books(books)
+        if problems:
+            print_table(
+                ("what is wrong", "how to mend it"),
+                ((problem.what, problem.mend) for problem in problems),
+                empty="",
+            )
+        else:
+            echo("nothing is wrong")
     if problems:
         ctx.exit(1)
+
+
+def _books(installation: Installation) -> Books | None:
+    """Reconcile the books; None when they cannot be read, which is a problem by itself."""
+    services = installation.__dict__.get("services")
+    # Where there is no store by now, there is none a moment later either.
+    if services is None or "store" not in services.__dict__:
+        return None
+    try:
+        return reconcile(services.store, at=services.clock.now())
+    except PortError:
+        return None
+
+
+def _unreconciled(installation: Installation, books: Books) -> Iterator[Problem]:
+    keep = "keep a copy of the database and report it"
+    for finding in books.findings:
+        shown = installation.command_line("history", "stream", finding.stream)
+        yield Problem(finding.what, f"{keep}; {shown} shows what happened")
+    if books.found > len(books.findings):
+        more = books.found - len(books.findings)
+        yield Problem(f"{more} more things in the books do not add up", keep)
+
+
+def _counts(books: Books) -> dict[str, Any]:
+    """Give the books for programs; what does not add up is among the problems."""
+    return {
+        "events": books.events,
+        "streams": books.streams,
+        "commands": books.commands,
+        "tickets": books.tickets,
+        "causes": books.causes,
+        "notifications": attrs.asdict(books.notifications),
+        "grants": attrs.asdict(books.grants),
+        "next_due": iso(books.next_due),
+        "findings": books.found,
+    }
+
+
+def _print_books(books: Books) -> None:
+    print_fields(
+        [
+            ("events", f"{books.events} in {books.streams} streams by {books.commands} commands"),
+            ("tickets", books.tickets),
+            ("causes", f"{books.causes} mails and grants were asked for"),
+            ("mails", _account(books.notifications)),
+            ("grants", _account(books.grants)),
+            ("next due", books.next_due),
+        ]
+    )
+    echo()
+
+
+def _account(account: Account) -> str:
+    counts = attrs.asdict(account)
+    words = ", ".join(
+        f"{count} {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if count and name not in {"requested", "attempts", "open"}
+    )
+    attempts = f"{account.attempts} attempts"
+    if account.open:
+        attempts = f"{attempts}, {account.open} of them without an outcome"
+    return f"{account.requested} requested: {words} ({attempts})" if words else "none"
 
 
 def _problems(installation: Installation) -> Iterator[Problem]:
