@@ -300,6 +300,18 @@ def test_a_thread_that_waits_for_the_connection_in_vain_is_told(url: str) -> Non
         assert isinstance(waits.exception(), Unavailable)
 
 
+@pytest.mark.parametrize(
+    ("configured", "used"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")]
+)
+def test_what_is_committed_is_durable(url: str, configured: str, used: str) -> None:
+    """A server that would answer before a commit is on its disk is told not to."""
+    execute(f"ALTER DATABASE {database(url)} SET synchronous_commit = {configured}")
+    with opened(url) as store, store.writing() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+
+        assert used == cursor.fetchone()["synchronous_commit"]
+
+
 def test_a_change_of_which_a_part_failed_is_no_change(store: PostgresStore) -> None:
     """A refusal that is swallowed in mid-transaction does not become a silent loss."""
     append(store, ANN, signed_up())

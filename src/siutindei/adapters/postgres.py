@@ -72,6 +72,12 @@ _DEFAULTS: Final = {
 #: Lets one transaction write at a time: positions are then in the order of commits.
 LOCK: Final = "LOCK TABLE public.write_lock IN EXCLUSIVE MODE"
 
+#: What is committed survives the server's death, also where its configuration gives that up.
+_DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', true)"
+    " WHERE current_setting('synchronous_commit') = 'off'"
+)
+
 _TABLES: Final = (
     "CREATE TABLE siutindei_schema (version INTEGER NOT NULL)",
     "INSERT INTO siutindei_schema VALUES (0)",
@@ -532,7 +538,7 @@ class PostgresStore(SqlStore):
     def writing(self) -> Iterator[Cursor]:
         """Begin a transaction that has the turn to write."""
         # What is asked under the lock is what stays until the end.
-        first = f"{LOCK}; {LIVE}"
+        first = f"{LOCK}; {_DURABLE}; {LIVE}"
         with translated(), self._datastore.transaction(commit=True, first=first) as cursor:
             yield _Cursor(cursor)
 
