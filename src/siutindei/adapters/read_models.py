@@ -129,6 +129,7 @@ class SqlReadModels:
                 others = projections.rows(moment, table)
             with self.store.reading() as cursor:
                 made = _compared(draft, projections.rows(cursor, draft.table), others)
+        self.store.analyze(draft.table.name)
         self._catch_up(draft, progress)
         self._switch(draft)
         self._sweep(name)

@@ -202,6 +202,10 @@ class SqlStore(ABC):
         """Make a table; whoever may use the one that it is like may use it too."""
 
     @abstractmethod
+    def analyze(self, table: str) -> None:
+        """Let the database learn what is in a new table, so that it plans its queries well."""
+
+    @abstractmethod
     def drop(self, table: str) -> None:
         """Take a table away that nobody uses any more, if it is there."""
 
