@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -661,6 +662,37 @@ def test_a_read_model_that_was_made_again_is_the_writers_too(url: str, writer: s
         assert (2, 0) == (checked.rows, checked.different)
         with pytest.raises(Unusable, match="may not do this"), store.building() as cursor:
             cursor.execute("DELETE FROM people_3")
+
+
+def test_a_read_model_belongs_to_its_owner_whoever_makes_it(url: str) -> None:
+    """Made again by a superuser, it is still the owner's, and everybody's who could read it."""
+    name = database(url)
+    if not execute("SELECT 1 FROM pg_roles WHERE rolname = 'the_owner'"):
+        execute("CREATE ROLE the_owner LOGIN")
+    for table in ("people_1", "projections", "stored_events", "write_lock", "commands"):
+        execute(f"ALTER TABLE {table} OWNER TO the_owner", name)
+    execute("GRANT SELECT ON people_1 TO PUBLIC", name)
+    with opened(url) as store:
+        SqlReadModels(store, scratch).rebuild("people", progress=lambda *_: None)
+    found = execute(
+        "SELECT pg_get_userbyid(relowner), has_table_privilege('siutindei_reader', oid, 'SELECT')"
+        " FROM pg_class WHERE relname = 'people_2'",
+        name,
+    )
+
+    assert [("the_owner", True)] == found
+
+
+def test_a_moment_that_is_held_still_may_take_its_time(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comparing a large read model with an empty one lets neither transaction be ended."""
+    monkeypatch.setattr("siutindei.adapters.postgres.IDLE_SECONDS", 0.05)
+    with opened(url) as store, store.snapshot() as moment:
+        time.sleep(0.2)
+        moment.execute("SELECT 1 AS n")
+
+        assert 1 == moment.fetchone()["n"]
 
 
 @pytest.mark.parametrize(

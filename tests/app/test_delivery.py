@@ -806,6 +806,21 @@ def test_a_mail_to_an_erased_person_is_withheld(world: World) -> None:
     }
 
 
+def test_a_key_that_got_lost_erases_nobody(world: World) -> None:
+    """What nobody can open because its key is missing stays due: its person was not erased."""
+    world.approve(world.submit(), organization_id=CLUB)
+    with world.store.writing() as cursor:
+        cursor.execute("SELECT * FROM vault_keys WHERE owner = 'user-1'")
+        keys = [tuple(row) for row in cursor.fetchall()]
+        cursor.execute("DELETE FROM vault_keys WHERE owner = 'user-1'")
+    with pytest.raises(Unreadable, match="a key of user-1 is missing, and they were not erased"):
+        world.drain()
+    with world.store.writing() as cursor:
+        cursor.executemany("INSERT INTO vault_keys VALUES (?, ?, ?, ?, ?)", keys)
+
+    assert {"sent", "done"} == set(world.drain())
+
+
 def test_nothing_is_remembered_between_calls(tmp_path: Path) -> None:
     """Another process, built anew over the same store, goes on where the first one stopped."""
     world = make_world(tmp_path)

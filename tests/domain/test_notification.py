@@ -311,6 +311,12 @@ def test_an_acceptance_that_is_known_is_quiet() -> None:
     accept(REQUESTED, started(), accepted(), how="lookup").then_nothing()
 
 
+def test_a_call_that_was_never_made_accepted_nothing() -> None:
+    """Only feedback may be of a call that the history does not know of."""
+    accept(REQUESTED, how="call").then_nothing()
+    accept(REQUESTED, how="feedback").then(accepted(how="feedback"))
+
+
 @pytest.mark.parametrize(
     "history",
     [

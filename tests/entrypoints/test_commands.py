@@ -661,6 +661,35 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(
     assert says in cli("doctor", code=1).out
 
 
+def test_doctor_finds_an_event_that_no_read_model_is_made_from(cli: Cli) -> None:
+    """An event of a kind that this version does not know keeps the books shut, and that is said."""
+    cli.access()
+    with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
+        connection.execute(
+            "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+            " VALUES ('suppression-x', 1, 'suppression.added.v1', X'7B7D')"
+        )
+        connection.commit()
+    found = cli.json("doctor", "--deep", code=1)
+
+    assert found["books"] is None
+    assert "the books cannot be read: event suppression-x/1" in found["problems"][0]["what"]
+
+
+def test_doctor_finds_a_damaged_index(cli: Cli) -> None:
+    """With --deep the pages of the file are compared, which no list would show to be wrong."""
+    cli.access()
+    with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_schema WHERE name = 'tickets_1_by_status'")
+        connection.commit()
+    assert cli.json("doctor")["ok"] is True
+    (problem,) = cli.json("doctor", "--deep", code=1)["problems"]
+
+    assert "is damaged" in problem["what"]
+    assert "restore a backup" == problem["mend"]
+
+
 def test_doctor_looks_at_the_settings_too(cli: Cli, clock: VirtualClock) -> None:
     """A wrong setting, a misspelt one and an idle worker are findings, not failures."""
     wrong = cli.json("doctor", env={"SIUTINDEI_CODE_TTL": "1"}, code=1)["problems"]
@@ -741,8 +770,8 @@ def test_doctor_counts_what_it_does_not_tell(cli: Cli, monkeypatch: pytest.Monke
     assert "1 more things in the books do not add up" == whats[-1]
 
 
-def test_books_that_cannot_be_read_are_none(cli: Cli) -> None:
-    """What keeps them from being read is the problem: a file, an event, or a setting."""
+def test_books_that_cannot_be_read_are_a_problem(cli: Cli) -> None:
+    """What keeps them from being read is said: a file, an event, or a setting."""
     cli.access()
     with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
         connection.execute(
@@ -750,7 +779,9 @@ def test_books_that_cannot_be_read_are_none(cli: Cli) -> None:
         )
         connection.commit()
     unreadable = cli.json("doctor", "--deep", code=1)
-    assert (None, 1) == (unreadable["books"], len(unreadable["problems"]))
+    assert (None, 2) == (unreadable["books"], len(unreadable["problems"]))
+    assert unreadable["problems"][1]["what"].startswith("the books cannot be read: event ticket-")
+    assert "install the version that wrote it" == unreadable["problems"][1]["mend"]
     (cli.home / "siutindei.db").write_bytes(b"x" * 9999)
     found = cli.json("doctor", "--deep", code=1)
 

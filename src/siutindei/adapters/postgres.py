@@ -53,6 +53,8 @@ LOCK_SECONDS: Final = 20.0
 STATEMENT_SECONDS: Final = 30.0
 #: How long a transaction may stand still before the server ends it: others wait for its lock.
 IDLE_SECONDS: Final = 10.0
+#: The same for a transaction that holds one moment still.
+MOMENT_SECONDS: Final = 900.0
 CONNECT_SECONDS: Final = 5
 #: How often a lost answer is asked for.
 _QUESTIONS: Final = 3
@@ -127,7 +129,7 @@ def connect(url: str, password: Password | None = None) -> psycopg.Connection[An
     )
 
 
-def _waits(lock_seconds: float) -> LiteralString:
+def _waits(lock_seconds: float, idle_seconds: float) -> LiteralString:
     """Give the statements that put an end to every wait of the transaction that they are in.
 
     They are not the session's: behind a proxy the next transaction may be in another one.
@@ -135,7 +137,7 @@ def _waits(lock_seconds: float) -> LiteralString:
     settings = {
         "lock_timeout": f"{int(lock_seconds * 1000)}ms",
         "statement_timeout": f"{int(STATEMENT_SECONDS * 1000)}ms",
-        "idle_in_transaction_session_timeout": f"{int(IDLE_SECONDS * 1000)}ms",
+        "idle_in_transaction_session_timeout": f"{int(idle_seconds * 1000)}ms",
         "search_path": "public, pg_temp",
         # What the digest and the read models say does not depend on the server.
         "timezone": "UTC",
@@ -213,13 +215,19 @@ class Datastore(PostgresDatastore):
     """`eventsourcing`'s datastore with one connection, and an end to every wait."""
 
     def __init__(
-        self, url: str, *, lock_seconds: float = LOCK_SECONDS, password: Password | None = None
+        self,
+        url: str,
+        *,
+        lock_seconds: float = LOCK_SECONDS,
+        idle_seconds: float | None = None,
+        password: Password | None = None,
     ) -> None:
         """Prepare to connect; nothing is opened before it is used.
 
         Args:
             url: `postgresql://...` as libpq has it.
             lock_seconds: how long to wait while others write.
+            idle_seconds: how long a transaction may stand still, `IDLE_SECONDS` by default.
             password: asked for a password at every connection (IAM authentication).
         """
         super().__init__("", "", "", "", "", originator_id_type="text")
@@ -227,7 +235,7 @@ class Datastore(PostgresDatastore):
         pool: Any = _Pool(lambda: connect(url, password), lock_seconds)
         self.pool = pool
         self.lock_timeout = max(1, int(lock_seconds))  # for the recorder's own statements
-        self._waits = _waits(lock_seconds)
+        self._waits = _waits(lock_seconds, idle_seconds or IDLE_SECONDS)
 
     @contextmanager
     def transaction(
@@ -339,7 +347,7 @@ class PostgresSchema:
             connect(self._url, self._password) as connection,
             connection.transaction(),
         ):
-            connection.execute(_waits(self._lock_seconds))
+            connection.execute(_waits(self._lock_seconds, IDLE_SECONDS))
             yield connection
 
     def version(self) -> int:
@@ -366,6 +374,10 @@ class PostgresSchema:
                 connection.execute(query)
             connection.execute("UPDATE siutindei_schema SET version = %s", (SCHEMA_VERSION,))
             return before
+
+    def damage(self) -> str | None:
+        """Say nothing: looking for damage is the server's own work (its checksums, amcheck)."""
+        return None
 
     def prepare(self) -> bool:
         """Check the schema; say whether there is no event yet."""
@@ -595,8 +607,11 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def snapshot(self) -> Iterator[Cursor]:
-        """Begin a transaction that sees one moment, on a connection of its own."""
-        beside = self._connect()
+        """Begin a transaction that sees one moment, on a connection of its own.
+
+        It holds no lock that others wait for, so it may stand still while another table is read.
+        """
+        beside = self._connect(idle_seconds=MOMENT_SECONDS)
         try:
             with translated(), beside.transaction(first=LIVE) as cursor:
                 yield _Cursor(cursor)
@@ -610,11 +625,14 @@ class PostgresStore(SqlStore):
         if like is None:
             return
         cursor.execute(
-            "SELECT format('GRANT %%s ON %%I TO %%I', privilege_type, ?::text,"
-            " pg_get_userbyid(grantee)) AS statement"
-            " FROM pg_class, aclexplode(relacl) WHERE oid = to_regclass(?)"
-            " AND grantee NOT IN (0, relowner)",
-            (table.name, like),
+            "SELECT format('GRANT %%s ON %%I TO %%s', privilege_type, ?::text, CASE grantee"
+            " WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END) AS statement"
+            " FROM pg_class, aclexplode(relacl) WHERE oid = to_regclass(?) AND grantee <> relowner"
+            # It belongs to whom the other one belongs to, whoever makes it.
+            " UNION ALL SELECT format('ALTER TABLE %%I OWNER TO %%I', ?::text, pg_get_userbyid("
+            "relowner)) FROM pg_class WHERE oid = to_regclass(?)"
+            " AND pg_get_userbyid(relowner) <> current_user",
+            (table.name, like, table.name, like),
         )
         for row in cursor.fetchall():
             cursor.execute(row["statement"])

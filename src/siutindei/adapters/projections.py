@@ -416,10 +416,10 @@ def _tables(rows: tuple[tuple[str, int, int], ...], _: tuple[Projection, ...]) -
     for name, generation, version in rows:
         projection = find(name, version)
         if projection is None:
-            again = f", or run: siutindei projection rebuild {name}" if name in NAMES else ""
             raise Unusable(
-                f"the read model {name} was made by a version of this program that knows its "
-                f"version {version}: install that one{again}"
+                f"the read model {name} has version {version}, which this version of the program "
+                "does not know; install the one that made it (docs/architecture.md says how to go "
+                "back)"
             )
         found[name] = Table(projection=projection, generation=generation)
     missing = [name for name in NAMES if name not in found]

@@ -120,20 +120,27 @@ class SqlReadModels:
         self._sweep(name)
         draft = self._begin(name)
         self._catch_up(draft, progress)
-        with self.store.snapshot() as moment:
-            self._advance(draft, until=self.store.head(moment), progress=progress)
-            live = _generation(moment, name, "live")
-            others = None
-            if live is not None and live.version == draft.table.projection.version:
-                table = attrs.evolve(draft.table, generation=live.generation)
-                others = projections.rows(moment, table)
-            with self.store.reading() as cursor:
-                made = _compared(draft, projections.rows(cursor, draft.table), others)
+        made = self._compare(draft, progress)
         self.store.analyze(draft.table.name)
         self._catch_up(draft, progress)
         self._switch(draft)
         self._sweep(name)
         return attrs.evolve(made, events=draft.events, switched=True)
+
+    def _compare(self, draft: _Draft, progress: Progress) -> Made:
+        """Compare a table with the live one at one moment, if that is of the same version."""
+        with self.store.snapshot() as moment:
+            live = _generation(moment, draft.table.projection.name, "live")
+            if live is not None and live.version == draft.table.projection.version:
+                self._advance(draft, until=self.store.head(moment), progress=progress)
+                table = attrs.evolve(draft.table, generation=live.generation)
+                others = projections.rows(moment, table)
+                with self.store.reading() as cursor:
+                    return _compared(draft, projections.rows(cursor, draft.table), others)
+        # No moment has to be held for it.
+        self._advance(draft, until=self.store.last_position(), progress=progress)
+        with self.store.reading() as cursor:
+            return _compared(draft, projections.rows(cursor, draft.table), None)
 
     def revert(self, name: str, *, progress: Progress) -> Made:
         """Bring the one that served before up to now, and switch back to it."""

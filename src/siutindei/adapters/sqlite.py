@@ -264,6 +264,11 @@ class SqliteSchema:
         """Make the tables when there are none; say whether there is no event yet."""
         return prepare(self.database)
 
+    def damage(self) -> str | None:
+        """Let SQLite compare every page, index and row; writers wait for nothing."""
+        with translated(self.database), closing(connect(self.database)) as connection:
+            return _damage(self.database, connection)
+
     def backup(self, file: str) -> int:
         """Copy the database, and see that the copy is sound.
 
@@ -284,13 +289,17 @@ class SqliteSchema:
                 source.backup(target, pages=_STEP, sleep=0)
                 # In a file that is read by nobody else a log beside it has no use.
                 target.execute("PRAGMA journal_mode=DELETE")
-                found = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
-                if found != "ok":
-                    what = " ".join(found.split())
-                    msg = f"{self.database} is damaged ({what}); it was not copied"
+                found = _damage(self.database, target)
+                if found is not None:
+                    msg = f"it was not copied: {found}"
                     raise Unusable(msg)
                 target.execute("PRAGMA journal_mode=WAL")
                 return int(target.execute("SELECT count(*) FROM stored_events").fetchone()[0])
+
+
+def _damage(name: str, connection: sqlite3.Connection) -> str | None:
+    found = " ".join(connection.execute("PRAGMA integrity_check(1)").fetchone()[0].split())
+    return None if found == "ok" else f"{name} is damaged ({found}); restore a backup"
 
 
 def prepare(database: str, *, lock_seconds: float = LOCK_SECONDS) -> bool:

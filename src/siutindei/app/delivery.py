@@ -317,6 +317,7 @@ class Delivery:
         """Read what a mail is written from; None when it was erased."""
         recipient = None if requested.recipient is None else tx.open(requested.recipient)
         if recipient is not None and recipient.is_erased:
+            _check_erased(tx, requested.user)
             return None
         to = "" if recipient is None else recipient.text
         stream, _, version = requested.cause.rpartition("/")
@@ -324,6 +325,7 @@ class Delivery:
             return self._code(requested, to, tx.load(stream, newest=1, until=int(version)))
         about = tx.open_all(ticket_of(tx.load(stream, until=int(version))))
         if about.submitted is not None and about.submitted.submitter_email.is_erased:
+            _check_erased(tx, about.submitted.submitter)
             return None
         if requested.kind == "ticket_received":
             return partial(
@@ -556,8 +558,22 @@ def _failed(attempt: int, error_class: notification.ErrorClass, error: str) -> _
 def _is_erased(tx: Transaction, requested: grant.Requested, submitted: ticket.Submitted) -> bool:
     """Whether a change is for nobody any more: its submitter, or who would be starred or manage."""
     if submitted.submitter_email.is_erased:
+        _check_erased(tx, submitted.submitter)
         return True
     return requested.user == submitted.submitter and _is_gone(tx, requested.user)
+
+
+def _check_erased(tx: Transaction, user: str | None) -> None:
+    """Tell what was erased from what nobody can open because its key got lost.
+
+    Raises:
+        Unreadable: the key is missing, and the person was not erased: it stays due.
+    """
+    if user is not None and not _is_gone(tx, user):
+        raise Unreadable(
+            f"a key of {user} is missing, and they were not erased; "
+            "put the keys back, with the database or the import that they belong to"
+        )
 
 
 def _is_gone(tx: Transaction, user: str) -> bool:

@@ -323,6 +323,13 @@ class Schema(Protocol):
             Unusable: not our database, too new, or not ours to change.
         """
 
+    def damage(self) -> str | None:
+        """Look for damage in the files of the database; None when there is none, or no way to see.
+
+        Raises:
+            Unavailable: locked or out of reach.
+        """
+
     def prepare(self) -> bool:
         """Make sure that the database can be used; say whether it holds no event yet.
 

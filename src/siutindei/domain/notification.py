@@ -527,8 +527,12 @@ def accept(
     how: Literal["call", "lookup", "feedback"],
     at: datetime,
 ) -> tuple[Event, ...]:
-    """Record that the mail was taken; quiet when that is known."""
-    if message_id in notification.message_ids:
+    """Record that the mail was taken; quiet when that is known, and of a call that was never made.
+
+    (What is heard by feedback may be of a call that a restored backup does not know of.)
+    """
+    was_made = how == "feedback" or 1 <= attempt <= notification.calls
+    if message_id in notification.message_ids or not was_made:
         return ()
     return (Accepted(attempt=attempt, message_id=message_id, how=how, at=at),)
 

@@ -10,7 +10,7 @@ import attrs
 import click
 
 from siutindei.app.books import reconcile
-from siutindei.app.ports import PortError
+from siutindei.app.ports import PortError, Unusable
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import echo, iso, print_fields, print_json, print_table
@@ -69,7 +69,12 @@ def doctor(ctx: click.Context, deep: bool) -> None:
     """
     installation = ctx.ensure_object(Installation)
     problems = list(_problems(installation))
-    books = _books(installation) if deep else None
+    books = None
+    if deep:
+        try:
+            books = _books(installation)
+        except PortError as error:
+            problems.append(_problem(error, "the books cannot be read: "))
     if books is not None:
         problems.extend(_unreconciled(installation, books))
     if installation.json:
@@ -94,15 +99,21 @@ def doctor(ctx: click.Context, deep: bool) -> None:
 
 
 def _books(installation: Installation) -> Books | None:
-    """Reconcile the books; None when they cannot be read, which is a problem by itself."""
+    """Reconcile the books; None where there is no store, which is a problem by itself."""
     services = installation.__dict__.get("services")
     # Where there is no store by now, there is none a moment later either.
     if services is None or "store" not in services.__dict__:
         return None
-    try:
-        return reconcile(services.store, at=services.clock.now())
-    except PortError:
-        return None
+    damage = services.schema.damage()
+    if damage is not None:
+        raise Unusable(damage)
+    return reconcile(services.store, at=services.clock.now())
+
+
+def _problem(error: PortError, prefix: str = "") -> Problem:
+    # What is wrong and what to do about it are one sentence in these errors.
+    what, _, mend = str(error).partition("; ")
+    return Problem(f"{prefix}{what}", mend or "see docs/backup.md, or try again")
 
 
 def _unreconciled(installation: Installation, books: Books) -> Iterator[Problem]:
@@ -173,7 +184,6 @@ def _problems(installation: Installation) -> Iterator[Problem]:
     try:
         store = services.store
     except PortError as error:
-        # What is wrong and what to do about it are one sentence in these errors.
         what, _, mend = str(error).partition("; ")
         yield Problem(what, mend or "correct its owner and its mode, or name another home")
         return
@@ -186,7 +196,7 @@ def _problems(installation: Installation) -> Iterator[Problem]:
                 wrong.append(made)
         services.directory.labels()
     except PortError as error:
-        yield Problem(str(error), "put back what is damaged from a backup")
+        yield _problem(error)
         return
     maildir = installation.settings.maildir
     if not _can_be_written(maildir):
