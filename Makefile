@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+# What `make package` builds for.
+RUNTIME ?= python3.13
+ARCH ?= arm64
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
@@ -14,16 +17,16 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test unit soak bench fix docs lock clean format lint types imports documents tests
+.PHONY: help demo test unit soak bench policies package e2e fix docs lock clean format lint types imports template documents tests
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Tell the whole story once, in a fresh home
 	@$(BIN)/siutindei demo $(ARGS)
 
-test: format lint imports types documents tests ## Check everything: this is what CI runs
-	@echo 'make test: all is well (format, lint, import contracts, types, documents, tests, coverage)'
+test: format lint imports types template documents tests ## Check everything: this is what CI runs
+	@echo 'make test: all is well (format, lint, import contracts, types, template, documents, tests, coverage)'
 
 unit: $(READY) ## Run the quick tests only (ARGS='-k ticket' chooses)
 	@$(BIN)/python -m pytest tests -m 'not slow' $(ARGS)
@@ -33,6 +36,19 @@ soak: $(READY) ## Run the long runs: minutes, and a few GB of disk
 
 bench: $(READY) ## Measure how far one installation goes (ARGS=1000000 for more events)
 	@$(BIN)/python -m bench.scaling $(ARGS)
+
+policies: $(READY) ## Evaluate the template's IAM policies: who may send from where (Node)
+	@command -v npm > /dev/null || { echo 'make policies needs Node: apt-get install nodejs npm' >&2; exit 2; }
+	@[ infrastructure/iam/node_modules -nt infrastructure/iam/package-lock.json ] || { \
+		npm ci --prefix infrastructure/iam --no-audit --no-fund --silent && \
+		touch infrastructure/iam/node_modules; }
+	@$(BIN)/python -m infrastructure.iam.matrix
+
+e2e: $(READY) ## Deploy the template to an emulator of AWS, and drive it
+	@$(BIN)/python -m pytest tests/e2e -n 0 -m e2e $(ARGS)
+
+package: $(READY) ## Make the Lambda bundle (RUNTIME=python3.13 ARCH=arm64)
+	@$(BIN)/python infrastructure/package.py --runtime $(RUNTIME) --arch $(ARCH)
 
 fix: $(READY) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet || true
@@ -69,6 +85,10 @@ imports: $(READY)
 types: $(READY)
 	@echo '== types'
 	@$(BIN)/mypy
+
+template: $(READY)
+	@echo '== template'
+	@$(BIN)/cfn-lint infrastructure/template.yaml
 
 documents: $(READY)
 	@echo '== documents'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import sys
 import types
 from collections import defaultdict
@@ -14,6 +15,7 @@ import attrs
 import click
 
 from siutindei.domain.catalogue import EVENTS, UPCASTS
+from siutindei.entrypoints import openapi
 from siutindei.entrypoints.cli import main as cli
 from siutindei.settings import SETTINGS, Setting
 
@@ -23,18 +25,26 @@ if TYPE_CHECKING:
 DOCS: Final = Path(__file__).parent
 WIDTH: Final = 96
 FORMS: Final = {
+    "auth": "`url`, `iam` or `secretsmanager:NAME`",
+    "group": "a group's name",
+    "pool": "a user pool's id",
     "address": "an e-mail address",
+    "catalogue": "`file:PATH` or `s3://BUCKET/KEY`",
     "count": "a whole number",
     "database": "`sqlite:///PATH` or `postgresql://USER@HOST:PORT/NAME`",
     "days": "days",
     "file": "`file:PATH`",
     "level": "a level",
     "link": "a web address",
-    "maildir": "`maildir:PATH`",
-    "none": "`none`",
+    "mail": "`maildir:PATH`, `smtp://HOST:PORT`, `smtps://HOST:PORT` or `ses`",
+    "nudge": "`none` or `sns`",
+    "origins": "sites with commas between",
+    "queue": "the address of a queue",
     "seconds": "seconds",
-    "secret": "`file:PATH`",
+    "region": "a region's name",
+    "secret": "`file:PATH`, `secretsmanager:NAME` or `kms:PATH`",
     "text": "a path",
+    "topic": "the ARN of a topic",
 }
 NOTE: Final = "<!-- Made from the code by docs/generate.py: `make docs` writes it again. -->"
 
@@ -154,15 +164,21 @@ PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
 }
 
 
+def pages() -> Iterator[tuple[str, str]]:
+    """Give every generated file and what is to stand in it."""
+    for name, page in PAGES.items():
+        yield name, "\n".join((NOTE, "", *page())).rstrip() + "\n"
+    yield "openapi.json", json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n"
+
+
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; show what would change, and exit 1.")
 def main(*, check: bool) -> None:
     """Write the generated pages of the documentation."""
     stale = False
-    for name, page in PAGES.items():
+    for name, new in pages():
         path = DOCS / name
         old = path.read_text(encoding="utf-8") if path.exists() else ""
-        new = "\n".join((NOTE, "", *page())).rstrip() + "\n"
         if old == new:
             continue
         stale = True

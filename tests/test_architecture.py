@@ -139,6 +139,7 @@ print(json.dumps({
 #: What our packages import is theirs to open; it is loaded before anybody watches.
 EAGER: Final = (
     "attrs, click, msgspec, eventsourcing.postgres, psycopg, psycopg_pool,"
+    "boto3, botocore.config, botocore.exceptions,"
     "rich.progress, structlog, email_validator, platformdirs, sqlite3,"
     "eventsourcing.sqlite, cryptography.hazmat.primitives.twofactor.hotp, mailbox, http.client,"
     "cryptography.hazmat.primitives.ciphers.aead, tempfile, getpass"
@@ -222,7 +223,7 @@ def requirements(name: str, extras: frozenset[str] = frozenset()) -> Iterator[tu
             yield requirement.name, frozenset(requirement.extras)
 
 
-ALL: Final = frozenset({"postgres"})
+ALL: Final = frozenset({"aws", "postgres"})
 
 
 def runtime() -> set[str]:
@@ -344,7 +345,14 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         erasures,
         maildir,
         memory_mail,
+        memory_queue,
         postgres,
+        ses,
+        ses_account,
+        ses_events,
+        ses_suppressions,
+        smtp,
+        sns_sqs,
         sqlite,
         system,
         transfer,
@@ -358,9 +366,20 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         (ports.Codes, codes.HotpCodes),
         (ports.MailPort, maildir.Maildir),
         (ports.MailPort, memory_mail.MemoryMail),
+        (ports.MailPort, ses.SesMail),
+        (ports.MailPort, smtp.SmtpMail),
+        (ports.SesSettings, ses_account.SesAccountSettings),
+        (ports.SesSuppressions, ses_suppressions.SesAccountSuppressions),
         (ports.OrganizationDirectory, directory.JsonDirectory),
         (ports.IdentityProvider, directory.JsonDirectory),
         (ports.ErasureList, erasures.ErasureFile),
+        (ports.Nudges, sns_sqs.SnsSqs),
+        (ports.Nudges, sns_sqs.NoNudges),
+        (ports.Nudges, memory_queue.MemoryQueue),
+        (ports.DeadLetterQueue, sns_sqs.SnsSqs),
+        (ports.DeadLetterQueue, sns_sqs.NoNudges),
+        (ports.DeadLetterQueue, memory_queue.MemoryQueue),
+        (ports.ReportReader, ses_events.SesEvents),
         (ports.Schema, sqlite.SqliteSchema),
         (ports.Schema, postgres.PostgresSchema),
         (ports.EventStore, sqlite.SqliteStore),

@@ -6,31 +6,42 @@ among the modules that it has loaded.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.store import SqlStore
+    from siutindei.app.audit_log import AuditLog
     from siutindei.app.dead_letters import DeadLetters
     from siutindei.app.delivery import Delivery
+    from siutindei.app.feedback import Feedback
     from siutindei.app.history import History
     from siutindei.app.people import People
     from siutindei.app.ports import (
         AddressBook,
         Clock,
         Codes,
+        DeadLetterQueue,
         Ids,
+        LastSignIns,
         MailPort,
+        Nudges,
         Progress,
         ReadModels,
         Schema,
+        SesSettings,
+        SesSuppressions,
         Transfer,
     )
+    from siutindei.app.processing import Processing
+    from siutindei.app.sending import Sending
     from siutindei.app.sign_in import SignIn
+    from siutindei.app.sweep import Sweep
     from siutindei.app.tickets import Tickets
     from siutindei.settings import Settings
 
@@ -54,6 +65,22 @@ def build(settings: Settings, **seams: Any) -> Services:
             raise TypeError(msg)
         services.__dict__[name] = part
     return services
+
+
+def preload(settings: Settings) -> None:
+    """Load the modules of a sign-in, and make nothing: Lambda starts a container with more power.
+
+    A package that is missing is missed where it is used.
+    """
+    names = ["app.sign_in", "adapters.addresses", "adapters.codes", "adapters.keys"]
+    names.append("adapters.sqlite" if settings.postgres_url is None else "adapters.postgres")
+    modules = ["structlog", *(f"siutindei.{name}" for name in names)]
+    at_aws = ("ses", "iam", "secretsmanager:", "kms:")
+    if any(value.text.startswith(at_aws) for value in settings.values.values()):
+        modules += ["boto3", "botocore.config", "siutindei.adapters.secrets"]
+    for module in modules:
+        with suppress(ImportError):
+            import_module(module)
 
 
 class Services:
@@ -90,8 +117,16 @@ class Services:
             ids=self.ids,
             addresses=self.addresses,
             directory=self.directory,
+            nudges=self.nudges,
             stars=self.settings.count("SIUTINDEI_FEEDBACK_STARS"),
         )
+
+    @cached_property
+    def audit_log(self) -> AuditLog:
+        """What was done to tickets."""
+        from siutindei.app.audit_log import AuditLog
+
+        return AuditLog(store=self.store)
 
     @cached_property
     def delivery(self) -> Delivery:
@@ -115,7 +150,45 @@ class Services:
         """Dead letters."""
         from siutindei.app.dead_letters import DeadLetters
 
-        return DeadLetters(store=self.store, clock=self.clock, addresses=self.addresses)
+        return DeadLetters(
+            store=self.store, clock=self.clock, addresses=self.addresses, nudges=self.nudges
+        )
+
+    @cached_property
+    def processing(self) -> Processing:
+        """What messages on the queue lead to."""
+        from siutindei.app.processing import Processing
+
+        return Processing(
+            store=self.store,
+            delivery=self.delivery,
+            tickets=self.tickets,
+            letters=self.dead_letter_queue,
+            topic=self.settings.text("MANAGER_REQUEST_TOPIC_ARN"),
+        )
+
+    @cached_property
+    def feedback(self) -> Feedback:
+        """What the mail service reports."""
+        from siutindei.adapters.ses_events import SesEvents
+        from siutindei.app.feedback import Feedback
+
+        return Feedback(store=self.store, clock=self.clock, reader=SesEvents())
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """Finding what the queues lost."""
+        from siutindei.app.sweep import Sweep
+
+        return Sweep(
+            store=self.store,
+            clock=self.clock,
+            ids=self.ids,
+            delivery=self.delivery,
+            nudges=self.nudges,
+            letters=self.dead_letter_queue,
+            topic=self.settings.text("MANAGER_REQUEST_TOPIC_ARN"),
+        )
 
     @cached_property
     def people(self) -> People:
@@ -128,6 +201,18 @@ class Services:
             addresses=self.addresses,
             mail=self.mail,
             erasures=self.erasures,
+        )
+
+    @cached_property
+    def sending(self) -> Sending:
+        """The account at SES."""
+        from siutindei.app.sending import Sending
+
+        return Sending(
+            ses=self.ses_settings,
+            senders=self.settings.senders,
+            region=self.settings.region,
+            code_ttl=self.settings.limits.ttl,
         )
 
     @cached_property
@@ -177,9 +262,13 @@ class Services:
             opened=lambda: self.store,
             schema=self.schema,
             ring_files={
-                CODE_KEYS: self.settings.file("SIUTINDEI_CODE_KEYS"),
-                VAULT_KEYS: self.settings.file("SIUTINDEI_VAULT_KEYS"),
-                INDEX_KEY: self.settings.file("SIUTINDEI_INDEX_KEY"),
+                ring: self.settings.file(setting)
+                for ring, setting in {
+                    CODE_KEYS: "SIUTINDEI_CODE_KEYS",
+                    VAULT_KEYS: "SIUTINDEI_VAULT_KEYS",
+                    INDEX_KEY: "SIUTINDEI_INDEX_KEY",
+                }.items()
+                if self.settings.is_file(setting)
             },
             rings=lambda: {
                 CODE_KEYS: self.code_keys,
@@ -222,21 +311,121 @@ class Services:
     @cached_property
     def mail(self) -> MailPort:
         """Where mails go."""
-        from siutindei.adapters.maildir import Maildir
+        maildir, relay = self.settings.maildir, self.settings.relay
+        if maildir is not None:
+            from siutindei.adapters.maildir import Maildir
 
-        return Maildir(self.settings.maildir)
+            return Maildir(maildir)
+        if relay is not None:
+            from siutindei.adapters.smtp import SmtpMail
+
+            return SmtpMail(relay)
+        from siutindei.adapters import aws, ses
+
+        return ses.SesMail(
+            client=aws.client(
+                "sesv2",
+                region=self.settings.region,
+                connect_timeout=ses.CONNECT_TIMEOUT,
+                read_timeout=ses.READ_TIMEOUT,
+            )
+        )
+
+    @cached_property
+    def ses_settings(self) -> SesSettings:
+        """How the account at SES is set up."""
+        from siutindei.adapters.ses_account import SesAccountSettings
+
+        return SesAccountSettings(self._ses_requests)
+
+    @cached_property
+    def ses_suppressions(self) -> SesSuppressions:
+        """The addresses that the account at SES does not mail to."""
+        from siutindei.adapters.ses_suppressions import SesAccountSuppressions
+
+        return SesAccountSuppressions(self._ses_requests)
+
+    @cached_property
+    def _ses_requests(self) -> Any:
+        """What paces everything that is asked about the account at SES."""
+        from siutindei.adapters import aws, ses_requests
+
+        client = aws.client(
+            "sesv2", region=self.settings.region, read_timeout=ses_requests.READ_TIMEOUT
+        )
+        return ses_requests.SesRequests(client, clock=self.clock)
+
+    @cached_property
+    def nudges(self) -> Nudges:
+        """What wakes whoever works on effects."""
+        nudges: Nudges = self._queues
+        return nudges
+
+    @cached_property
+    def dead_letter_queue(self) -> DeadLetterQueue:
+        """The messages that came to nothing."""
+        letters: DeadLetterQueue = self._queues
+        return letters
+
+    @cached_property
+    def _queues(self) -> Any:
+        from siutindei.adapters.sns_sqs import NoNudges, SnsSqs
+
+        settings = self.settings
+        if settings.text("SIUTINDEI_NUDGE") == "none":
+            return NoNudges()
+
+        def client(service: str) -> Any:
+            from siutindei.adapters import aws
+
+            # A user may be waiting for the command whose nudge this is.
+            return aws.client(service, region=settings.region, read_timeout=2.0)
+
+        return SnsSqs(
+            client,
+            topic=settings.text("MANAGER_REQUEST_TOPIC_ARN"),
+            queue=settings.text("SIUTINDEI_QUEUE_URL"),
+            dead_letter_queue=settings.text("SIUTINDEI_DEAD_LETTER_QUEUE_URL"),
+        )
 
     @cached_property
     def directory(self) -> Any:
         """The platform's catalogue and groups."""
+        place = self.settings.directory_object
+        if place is not None:
+            from siutindei.adapters.aws import client
+            from siutindei.adapters.s3_directory import S3Directory
+
+            s3 = client("s3", region=self.settings.region, read_timeout=3.0)
+            return S3Directory(client=s3, bucket=place[0], key=place[1], clock=self.clock)
         from siutindei.adapters.directory import JsonDirectory
 
         return JsonDirectory(self.settings.file("SIUTINDEI_DIRECTORY"))
 
     @cached_property
     def identity(self) -> Any:
-        """The users' groups: in the same file as the catalogue."""
-        return self.directory
+        """The users' groups: a user pool's, or in the same file as the catalogue."""
+        return self.user_pool or self.directory
+
+    @cached_property
+    def last_sign_ins(self) -> LastSignIns | None:
+        """When users signed in last: the user pool keeps it; without one nobody does."""
+        pool: LastSignIns | None = self.user_pool
+        return pool
+
+    @cached_property
+    def user_pool(self) -> Any:
+        """The Cognito user pool; None where there is none."""
+        pool = self.settings.text("USER_POOL_ID")
+        if not pool:
+            return None
+        from siutindei.adapters.cognito import CognitoPool
+
+        return CognitoPool(
+            pool,
+            group=self.settings.text("MANAGER_GROUP"),
+            connect=lambda: self._client("cognito-idp"),
+        )
 
     @cached_property
     def erasures(self) -> Any:
@@ -248,6 +437,19 @@ class Services:
     @cached_property
     def database_password(self) -> Callable[[], str] | None:
         """What is asked for a password at every connection to PostgreSQL, such as an IAM token."""
+        url = self.settings.postgres_url
+        if url is None or self.settings.text("SIUTINDEI_DATABASE_AUTH") == "url":
+            return None
+        from siutindei.adapters import secrets
+
+        name = self.settings.secret("SIUTINDEI_DATABASE_AUTH")
+        if name is None:
+            return secrets.iam_password(url, connect=lambda: self._client("rds"))
+        return secrets.secret_password(name, url, connect=lambda: self._client("secretsmanager"))
+
+    @cached_property
+    def patience(self) -> float | None:
+        """How many seconds the database may keep a command waiting; None: as long as usual."""
         return None
 
     @cached_property
@@ -257,9 +459,15 @@ class Services:
         if url is None:
             from siutindei.adapters.sqlite import SqliteSchema
 
-            return SqliteSchema(self.settings.sqlite_path)
-        schema: Schema = _postgres().PostgresSchema(url, password=self.database_password)
+            return SqliteSchema(self.settings.sqlite_path, **self._waits)
+        schema: Schema = _postgres().PostgresSchema(
+            url, password=self.database_password, **self._waits
+        )
         return schema
+
+    @property
+    def _waits(self) -> dict[str, Any]:
+        return {} if self.patience is None else {"lock_seconds": self.patience}
 
     @property
     def roles(self) -> str:
@@ -270,6 +478,8 @@ class Services:
     @cached_property
     def store(self) -> SqlStore:
         """The history, with its read models and its vault."""
+        # A file gets its tables, and a database that is newer than this program is refused.
+        _ = self.is_fresh
         store = self._opened_store(self.vault_keys)
         # All keys are made before the first event: a key that is missing later is a loss.
         # (Which code key it was is not remembered: old ones may go, their codes have expired.)
@@ -298,9 +508,11 @@ class Services:
         if url is None:
             from siutindei.adapters.sqlite import SqliteStore
 
-            return SqliteStore(self.settings.sqlite_path, master=master, clock=self.clock)
+            return SqliteStore(
+                self.settings.sqlite_path, master=master, clock=self.clock, **self._waits
+            )
         store: SqlStore = _postgres().PostgresStore(
-            url, master=master, clock=self.clock, password=self.database_password
+            url, master=master, clock=self.clock, password=self.database_password, **self._waits
         )
         return store
 
@@ -312,24 +524,57 @@ class Services:
         return self.schema.prepare()
 
     @cached_property
+    def may_make_keys(self) -> bool:
+        """Whether a key file that is missing is made: not when a database depends on it."""
+        return self.is_fresh
+
+    @cached_property
     def code_keys(self) -> KeyRing:
         """The ring that codes are derived from."""
-        return self._ring(self.settings.file("SIUTINDEI_CODE_KEYS"))
+        return self._ring("SIUTINDEI_CODE_KEYS")
 
     @cached_property
     def vault_keys(self) -> KeyRing:
         """The ring of master keys."""
-        return self._ring(self.settings.file("SIUTINDEI_VAULT_KEYS"))
+        return self._ring("SIUTINDEI_VAULT_KEYS")
 
     @cached_property
     def index_key(self) -> KeyRing:
         """The key of the fingerprints."""
-        return self._ring(self.settings.file("SIUTINDEI_INDEX_KEY"))
+        return self._ring("SIUTINDEI_INDEX_KEY")
 
-    def _ring(self, path: Path) -> KeyRing:
-        from siutindei.adapters.keys import open_ring
+    def _ring(self, setting: str) -> KeyRing:
+        if self.settings.is_file(setting):
+            from siutindei.adapters.keys import open_ring
 
-        return open_ring(path, may_make=self.is_fresh)
+            return open_ring(self.settings.file(setting), may_make=self.may_make_keys)
+        from siutindei.adapters import secrets
+
+        path = self.settings.wrapped(setting)
+        if path is not None:
+            return secrets.wrapped_ring(path, purpose=setting, connect=lambda: self._client("kms"))
+        name = self.settings.secret(setting) or ""
+        return secrets.ring(name, connect=lambda: self._client("secretsmanager"))
+
+    # --- AWS --------------------------------------------------------------------------------------
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
+    def _client(self, service: str) -> Any:
+        """Give the client of a service for what is asked briefly; each is made once."""
+        if service not in self._clients:
+            from siutindei.adapters.aws import client
+
+            self._clients[service] = client(
+                service, region=self.settings.region, read_timeout=_BRIEFLY
+            )
+        return self._clients[service]
+
+
+#: How long AWS may take to answer what somebody waits for who signs in, in seconds.
+_BRIEFLY: Final = 2.0
 
 
 def _postgres() -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 
@@ -21,6 +21,17 @@ _DIGITS: Final = 9
 
 #: An address that can stand in a header as it is.
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+#: What browsers send as `Origin`, with commas between.
+_ORIGINS: Final = re.compile(r"(https?://[a-z0-9.-]+(:[0-9]{1,5})?( *, *(?!$)|$))+")
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_S3: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([A-Za-z0-9!_.*'()/-]{1,1024})")
+_GROUP: Final = re.compile(r"[^\s,]+")
+_ANY: Final = re.compile(".*", re.DOTALL)
+#: Forms that one expression checks, and what is said when it does not fit.
+_SHAPES: Final = {
+    "origins": (_ORIGINS, "must be https://HOST or http://HOST:PORT, with commas between"),
+    "group": (_GROUP, "must be one group's name, without commas and blanks"),
+}
 _CREDENTIALS: Final = re.compile(r"//.*@", re.DOTALL)
 _FILE_CREDENTIALS: Final = re.compile(r"//[^/]*@")
 _SQLITE: Final = "sqlite:///"
@@ -31,16 +42,34 @@ _SHOWN: Final = frozenset({
     "target_session_attrs", "user",
 })  # fmt: skip
 _MAILDIR: Final = "maildir:"
+_SMTP: Final = {"smtp": 25, "smtps": 465}
+_SES: Final = "ses"
+_REQUIRED: Final = "starttls=required"
+#: A name or an address; an IPv6 address has lost its brackets.
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-f:.]{2,45}")
 _FILE: Final = "file:"
+_SECRETS: Final = "secretsmanager:"
+_KMS: Final = "kms:"
+#: A secret's name or ARN.
+_SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}")
+_POOL: Final = re.compile(r"[a-z0-9-]+_[A-Za-z0-9]+")
 _PREFIXES: Final[Mapping[str, str]] = {
-    "database": _SQLITE, "maildir": _MAILDIR, "secret": _FILE, "file": _FILE,
+    "database": _SQLITE, "mail": _MAILDIR, "secret": _FILE, "file": _FILE,
+    "catalogue": _FILE,
 }  # fmt: skip
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}")
+_TOPIC: Final = re.compile(r"arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")
 _LONGEST: Final = 4096
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+_NUDGES: Final = ("none", "sns")
+#: What has to be there for nudges over SNS.
+_FOR_SNS: Final = (
+    "MANAGER_REQUEST_TOPIC_ARN", "SIUTINDEI_QUEUE_URL", "SIUTINDEI_DEAD_LETTER_QUEUE_URL",
+)  # fmt: skip
 
 Form = Literal[
-    "text", "seconds", "days", "count", "secret", "file", "database", "maildir", "none", "address",
-    "link", "level",
+    "text", "seconds", "days", "count", "secret", "file", "database", "mail", "nudge", "address",
+    "link", "level", "region", "auth", "pool", "group", "origins", "catalogue", "topic", "queue",
 ]  # fmt: skip
 
 
@@ -71,9 +100,18 @@ SETTINGS: Final = (
             "by default the operating system's folder for a user's application data"),
     Setting("SIUTINDEI_DATABASE", "sqlite:///$SIUTINDEI_HOME/siutindei.db", "the database: a file, "
             "or PostgreSQL (docs/postgresql.md)", "database"),
-    Setting("SIUTINDEI_MAIL", "maildir:$SIUTINDEI_HOME/mail", "where mails go", "maildir"),
-    Setting("SIUTINDEI_NUDGE", "none", "what wakes the worker: `none`, it asks the ledger",
-            "none"),
+    Setting("SIUTINDEI_DATABASE_AUTH", "url", "where PostgreSQL's password comes from: the "
+            "address itself, a token of IAM, or a secret with a username and a password", "auth"),
+    Setting("SIUTINDEI_MAIL", "maildir:$SIUTINDEI_HOME/mail", "where mails go: into files, "
+            "to a mail server, or to SES (docs/ses.md)", "mail"),
+    Setting("SIUTINDEI_NUDGE", "none", "what wakes whoever works on effects: `none`, the worker "
+            "asks the ledger, or `sns`, messages to the processor (docs/pipeline.md)", "nudge"),
+    Setting("MANAGER_REQUEST_TOPIC_ARN", "", "the topic that nudges are published on; wanted with "
+            "SIUTINDEI_NUDGE=sns", "topic"),
+    Setting("SIUTINDEI_QUEUE_URL", "", "the queue behind it; wanted with SIUTINDEI_NUDGE=sns",
+            "queue"),
+    Setting("SIUTINDEI_DEAD_LETTER_QUEUE_URL", "", "that queue's dead-letter queue; wanted with "
+            "SIUTINDEI_NUDGE=sns", "queue"),
     Setting("SIUTINDEI_CODE_KEYS", "file:$SIUTINDEI_HOME/keys/code-keys.json",
             "the ring of keys that sign-in codes are derived from; made on first use", "secret"),
     Setting("SIUTINDEI_VAULT_KEYS", "file:$SIUTINDEI_HOME/keys/vault-keys.json",
@@ -83,7 +121,10 @@ SETTINGS: Final = (
             "the key of the fingerprints of addresses; made on first use, never rotated",
             "secret"),
     Setting("SIUTINDEI_DIRECTORY", "file:$SIUTINDEI_HOME/directory.json",
-            "the platform's catalogue: organizations, labels, managers, stars", "file"),
+            "the platform's catalogue: organizations, labels, managers, stars", "catalogue"),
+    Setting("USER_POOL_ID", "", "the Cognito user pool whose groups the platform uses; empty means "
+            "that the catalogue's file says who is a manager", "pool"),
+    Setting("MANAGER_GROUP", "manager", "the group that managers are in", "group"),
     Setting("SIUTINDEI_FEEDBACK_STARS", "1", "stars that an approved feedback adds to its "
             "submitter", "count"),
     Setting("SIUTINDEI_CODE_TTL", "300", "how long a code lives", "seconds", 60),
@@ -105,6 +146,10 @@ SETTINGS: Final = (
             "address"),
     Setting("LOGIN_LINK_BASE_URL", "", "the page that a sign-in link opens, with the code filled "
             "in; empty means no link", "link"),
+    Setting("AWS_REGION", "ap-southeast-1", "the region of everything at AWS", "region"),
+    Setting("CORS_ALLOWED_ORIGINS", "https://siutindei.lx-software.com,http://localhost:3000",
+            "the sites whose pages may call the HTTP API", "origins"),
+    Setting("ADMIN_GROUP", "admin", "the group whose members are administrators", "group"),
     Setting("LOG_LEVEL", "INFO", "the least level that is logged: DEBUG, INFO, WARNING or ERROR",
             "level"),
 )  # fmt: skip
@@ -126,10 +171,33 @@ class Value:
     @property
     def shown(self) -> str:
         """The value for a reader; what may be a password in it is masked."""
+        if self.text.startswith(tuple(f"{scheme}://" for scheme in _SMTP)):
+            return _CREDENTIALS.sub("//****@", self.text)
         if not self.text.startswith(_POSTGRES):
             return _FILE_CREDENTIALS.sub("//****@", self.text)
         address, mark, query = _CREDENTIALS.sub("//****@", self.text).partition("?")
         return address + mark + "&".join(_shown(part) for part in query.split("&"))
+
+
+@attrs.frozen(kw_only=True)
+class Relay:
+    """The mail server that takes our mails.
+
+    Attributes:
+        host: its name.
+        port: its port.
+        is_tls: whether it is talked to encrypted from the beginning.
+        needs_tls: whether nothing is said that is not encrypted, to the right server.
+        user: who we are to it; None when it does not want to know.
+        password: proves that.
+    """
+
+    host: str
+    port: int
+    is_tls: bool = False
+    needs_tls: bool = False
+    user: str | None = None
+    password: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -171,13 +239,51 @@ class Settings:
         return self.text("SIUTINDEI_DATABASE").removeprefix(_SQLITE)
 
     @property
-    def maildir(self) -> Path:
-        """The folder of mails."""
-        return Path(self.text("SIUTINDEI_MAIL").removeprefix(_MAILDIR))
+    def maildir(self) -> Path | None:
+        """The folder of mails; None when they go elsewhere."""
+        text = self.text("SIUTINDEI_MAIL")
+        return Path(text.removeprefix(_MAILDIR)) if text.startswith(_MAILDIR) else None
+
+    @property
+    def relay(self) -> Relay | None:
+        """The mail server; None when mails go elsewhere."""
+        text = self.text("SIUTINDEI_MAIL")
+        return None if self.maildir or text == _SES else _relay("SIUTINDEI_MAIL", text)
 
     def file(self, name: str) -> Path:
         """Give the file that a setting names."""
         return Path(self.text(name).removeprefix(_FILE))
+
+    def secret(self, name: str) -> str | None:
+        """Give the name of the secret at AWS that a setting names; None when it names none."""
+        text = self.text(name)
+        return text.removeprefix(_SECRETS) if text.startswith(_SECRETS) else None
+
+    def wrapped(self, name: str) -> Path | None:
+        """Give the file of keys encrypted by KMS that a setting names; None when it names none."""
+        text = self.text(name)
+        return Path(text.removeprefix(_KMS)) if text.startswith(_KMS) else None
+
+    def is_file(self, name: str) -> bool:
+        """Whether a setting names a file of ours."""
+        return self.text(name).startswith(_FILE)
+
+    @property
+    def region(self) -> str:
+        """The region at AWS."""
+        return self.text("AWS_REGION")
+
+    @property
+    def directory_object(self) -> tuple[str, str] | None:
+        """The bucket and the key of the catalogue; None when it is a file."""
+        found = _S3.fullmatch(self.text("SIUTINDEI_DIRECTORY"))
+        return None if found is None else (found[1], found[2])
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The sites whose pages may call the HTTP API."""
+        sites = self.text("CORS_ALLOWED_ORIGINS").split(",")
+        return frozenset(site.strip() for site in sites)
 
     @property
     def limits(self) -> Limits:
@@ -223,6 +329,10 @@ def read_settings(environment: Mapping[str, str], *, home: Path | None = None) -
         else:
             value = Value(setting=setting, text=_default(setting, values), source="default")
         values[setting.name] = value
+    if values["SIUTINDEI_NUDGE"].text == "sns":
+        for name in _FOR_SNS:
+            if not values[name].text:
+                raise Invalid(name, "must be set when SIUTINDEI_NUDGE is sns")
     return Settings(values=values)
 
 
@@ -246,30 +356,112 @@ def _check(setting: Setting, text: str) -> str:
         except RuntimeError:
             raise Invalid(name, "begins with the home of a user whom nobody knows") from None
     if form in {"seconds", "days", "count"}:
-        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
-            raise Invalid(name, f"must be a whole number of at most {_DIGITS} digits")
-        if int(text) < setting.least:
-            raise Invalid(name, f"must be at least {setting.least}")
-        if int(text) > setting.most:
-            raise Invalid(name, f"must be at most {setting.most}")
+        _check_number(setting, text)
     if form == "link":
         fields.url(name, text)
         if "code" in parse_qs(urlsplit(text).query, keep_blank_values=True):
             raise Invalid(name, "must have no query parameter that is called code")
     if form == "level" and text.upper() not in _LEVELS:
         raise Invalid(name, f"must be one of {', '.join(_LEVELS)}")
-    if form == "none" and text != "none":
-        raise Invalid(name, "must be none; this version knows nothing else")
+    if form == "nudge" and text not in _NUDGES:
+        raise Invalid(name, f"must be one of {', '.join(_NUDGES)}")
+    if form == "topic" and not _TOPIC.fullmatch(text):
+        raise Invalid(name, "must be the ARN of an SNS topic")
+    if form == "queue":
+        fields.url(name, text)
     if form == "address" and not _ADDRESS.fullmatch(text):
         raise Invalid(name, "must be an e-mail address, and nothing else")
-    if form == "database" and text.startswith(_POSTGRES):
+    shape, why = _SHAPES.get(form, (_ANY, ""))
+    if not shape.fullmatch(text):
+        raise Invalid(name, why)
+    if _is_elsewhere(setting, text):
         return text
     if form == "database" and not text.startswith(_SQLITE):
         raise Invalid(name, "must be sqlite:///PATH or postgresql://USER@HOST:PORT/NAME")
+    return _check_path(setting, text)
+
+
+def _is_elsewhere(setting: Setting, text: str) -> bool:
+    """Whether a value names something that is no file of this machine."""
+    name, form = setting.name, setting.form
+    is_at_aws = form == "secret" and text.startswith((_SECRETS, _KMS))
+    if is_at_aws or form in {"auth", "pool", "group", "region"}:
+        _check_at_aws(name, form, text)
+        return True
+    if form == "mail" and not text.startswith(_MAILDIR):
+        if text != _SES:
+            _relay(name, text)
+        return True
+    if form == "catalogue":
+        return _S3.fullmatch(text) is not None
+    return form == "database" and text.startswith(_POSTGRES)
+
+
+def _check_path(setting: Setting, text: str) -> str:
+    name, form = setting.name, setting.form
     prefix = _PREFIXES.get(form)
     if prefix is not None and not (text.startswith(prefix) and len(text) > len(prefix)):
-        raise Invalid(name, f"must be {prefix}PATH; this version knows nothing else")
+        other = f", {_SECRETS}NAME or {_KMS}PATH" if form == "secret" else ""
+        raise Invalid(name, f"must be {prefix}PATH{other}; this version knows nothing else")
     if prefix is not None and not Path(text.removeprefix(prefix)).is_absolute():
         # A relative one would be another file in every folder, and memory would lose everything.
         raise Invalid(name, f"must name an absolute path: {prefix}/...")
     return text
+
+
+def _check_at_aws(name: str, form: Form, text: str) -> None:
+    if form == "region" and not _REGION.fullmatch(text):
+        raise Invalid(name, "must be the name of a region, such as ap-southeast-1")
+    secret = text.removeprefix(_SECRETS) if text.startswith(_SECRETS) else None
+    if secret is not None and form in {"secret", "auth"} and not _SECRET.fullmatch(secret):
+        raise Invalid(name, f"must be {_SECRETS}NAME, with the name or the ARN of a secret")
+    if (
+        form == "secret"
+        and text.startswith(_KMS)
+        and not Path(text.removeprefix(_KMS)).is_absolute()
+    ):
+        raise Invalid(name, f"must name an absolute path: {_KMS}/...")
+    if form == "auth" and secret is None and text not in {"url", "iam"}:
+        raise Invalid(name, f"must be url, iam or {_SECRETS}NAME")
+    if form == "pool" and not _POOL.fullmatch(text):
+        raise Invalid(name, "must be the id of a user pool, such as ap-southeast-1_Example1")
+    if form == "group" and re.search(r"\s", text):
+        raise Invalid(name, "must be the name of a group, without a blank")
+
+
+def _check_number(setting: Setting, text: str) -> None:
+    name = setting.name
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise Invalid(name, f"must be a whole number of at most {_DIGITS} digits")
+    if int(text) < setting.least:
+        raise Invalid(name, f"must be at least {setting.least}")
+    if int(text) > setting.most:
+        raise Invalid(name, f"must be at most {setting.most}")
+
+
+def _relay(name: str, text: str) -> Relay:
+    """Read the address of a mail server; what is wrong with it is said without it."""
+    form = f"must be {_MAILDIR}PATH, smtp://HOST:PORT, smtps://HOST:PORT or {_SES}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port or _SMTP[parts.scheme]
+    except (KeyError, ValueError):
+        raise Invalid(name, form) from None
+    host, user, password = parts.hostname or "", parts.username, unquote(parts.password or "")
+    if not _HOST.fullmatch(host) or parts.path not in {"", "/"} or parts.fragment:
+        raise Invalid(name, form)
+    if parts.query not in {"", _REQUIRED} or (parts.query and parts.scheme != "smtp"):
+        raise Invalid(name, f"takes nothing behind the port but smtp://HOST:PORT?{_REQUIRED}")
+    if user is not None:
+        user = unquote(user)
+        if not (user and password and (user + password).isascii()):
+            raise Invalid(name, "needs a user and a password in ASCII, or neither")
+    return Relay(
+        host=host,
+        port=port,
+        is_tls=parts.scheme == "smtps",
+        # A password is not told to whoever happens to answer.
+        needs_tls=bool(parts.query) or user is not None,
+        user=user,
+        password=password,
+    )

@@ -1,4 +1,4 @@
-"""Where mails go when nothing is sent: a Maildir and a list, one contract for both."""
+"""Where mails go: one contract for every port, and the Maildir and the list in full."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def notice(text: str, *, senders: mail.Senders = SENDERS) -> mail.Mail:
 # --- the contract --------------------------------------------------------------------------------
 
 
-class MailPortContract:
-    """What every mail port that can tell what it took does."""
+class AnyMailPortContract:
+    """What every mail port does."""
 
-    def port(self, home: Path, *, journal: Journal | None = None) -> MailPort:
+    def port(self, home: Path) -> MailPort:
         """Make the port under test."""
         raise NotImplementedError
 
@@ -103,6 +103,62 @@ class MailPortContract:
 
         assert self.taken(port) == [ONE]
         assert message_id
+
+    def test_keeps_mails_apart(self, tmp_path: Path) -> None:
+        """Two notifications are two mails with two ids."""
+        port = self.port(tmp_path)
+
+        assert port.send(letter()) != port.send(letter(TWO))
+        assert sorted(self.taken(port)) == [ONE, TWO]
+
+    @pytest.mark.parametrize("name", ["send", "lookup", "forget"])
+    def test_signatures(self, tmp_path: Path, name: str) -> None:
+        """Every method takes and gives what the port says."""
+        expected = inspect.signature(getattr(MailPort, name))
+        actual = inspect.signature(getattr(type(self.port(tmp_path)), name))
+
+        assert list(actual.parameters) == list(expected.parameters)
+        assert str(actual.return_annotation).removeprefix("ports.") == expected.return_annotation
+
+    def test_repr(self, tmp_path: Path) -> None:
+        """The repr of a port shows no address and no path."""
+        port = self.port(tmp_path)
+        port.send(letter())
+
+        assert ANN not in repr(port)
+        assert str(tmp_path) not in repr(port)
+
+
+class HandingOverContract(AnyMailPortContract):
+    """What every mail port does that hands mails to somebody else, and keeps nothing."""
+
+    def test_cannot_tell(self, tmp_path: Path) -> None:
+        """Nobody can tell afterwards what was handed over, and there is nothing to forget."""
+        port = self.port(tmp_path)
+        port.send(letter())
+
+        port.forget(ONE)
+
+        assert port.lookup(ONE) == Found(answer="cannot_tell")
+        assert port.lookup(TWO) == Found(answer="cannot_tell")
+        assert self.taken(port) == [ONE]
+
+    def test_each_call_is_a_mail(self, tmp_path: Path) -> None:
+        """The same notification sent twice is two mails: whoever calls knows what it does."""
+        port = self.port(tmp_path)
+
+        port.send(letter())
+        port.send(letter())
+
+        assert self.taken(port) == [ONE, ONE]
+
+
+class MailPortContract(AnyMailPortContract):
+    """What every mail port that can tell what it took does."""
+
+    def port(self, home: Path, *, journal: Journal | None = None) -> MailPort:
+        """Make the port under test."""
+        raise NotImplementedError
 
     def test_looks_up(self, tmp_path: Path) -> None:
         """What was handed over is known by its notification, with the id that it got."""
@@ -132,13 +188,6 @@ class MailPortContract:
             ids = set(pool.map(port.send, [letter(), letter(TWO)] * 8))
 
         assert len(ids) == 2
-        assert sorted(self.taken(port)) == [ONE, TWO]
-
-    def test_keeps_mails_apart(self, tmp_path: Path) -> None:
-        """Two notifications are two mails with two ids."""
-        port = self.port(tmp_path)
-
-        assert port.send(letter()) != port.send(letter(TWO))
         assert sorted(self.taken(port)) == [ONE, TWO]
 
     def test_forgets(self, tmp_path: Path) -> None:
@@ -178,23 +227,6 @@ class MailPortContract:
 
         assert port.time_out == timedelta(seconds=5)
         assert not port.has_feedback
-
-    @pytest.mark.parametrize("name", ["send", "lookup", "forget"])
-    def test_signatures(self, tmp_path: Path, name: str) -> None:
-        """Every method takes and gives what the port says."""
-        expected = inspect.signature(getattr(MailPort, name))
-        actual = inspect.signature(getattr(type(self.port(tmp_path)), name))
-
-        assert list(actual.parameters) == list(expected.parameters)
-        assert str(actual.return_annotation).removeprefix("ports.") == expected.return_annotation
-
-    def test_repr(self, tmp_path: Path) -> None:
-        """The repr of a port shows no address and no path."""
-        port = self.port(tmp_path)
-        port.send(letter())
-
-        assert ANN not in repr(port)
-        assert str(tmp_path) not in repr(port)
 
 
 class TestMaildir(MailPortContract):

@@ -14,6 +14,7 @@ from eventsourcing.persistence import PersistenceError
 
 from siutindei.adapters.memory_mail import MemoryMail
 from siutindei.adapters.postgres import (
+    HURRY_SECONDS,
     IDLE_SECONDS,
     STATEMENT_SECONDS,
     PostgresSchema,
@@ -27,7 +28,15 @@ from siutindei.adapters.sqlite import scratch
 from siutindei.app.commands import transact
 from siutindei.app.ports import CommandRepeated, Conflict, MailRefused, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
-from tests.contracts import ANN, BOB, EventStoreContract, VaultContract, append, signed_up
+from tests.contracts import (
+    ANN,
+    BOB,
+    EventStoreContract,
+    VaultContract,
+    append,
+    signed_up,
+    submitted,
+)
 from tests.postgres import Break, Wire, address, execute, fresh_database, restart, server
 from tests.support import RING, VirtualClock, context, drain, make_services
 
@@ -233,20 +242,33 @@ def test_no_statement_is_prepared(store: PostgresStore) -> None:
 
 
 @pytest.mark.parametrize("writes", [True, False])
-def test_every_wait_has_an_end(url: str, writes: bool) -> None:
-    """Locks, statements and idle transactions end by themselves, in reads and writes, and the
-    settings are the transaction's own.
+@pytest.mark.parametrize(
+    "waits", [(2, STATEMENT_SECONDS, IDLE_SECONDS), (HURRY_SECONDS, 1.5, 2)], ids=["usual", "hurry"]
+)
+def test_every_wait_has_an_end(url: str, writes: bool, waits: tuple[float, ...]) -> None:
+    """Locks, statements and idle transactions end by themselves, in reads and writes, and sooner
+    for who is in a hurry; the settings are the transaction's own.
     """
     names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
-    with opened(url, lock_seconds=2) as store:
+    with opened(url, lock_seconds=waits[0]) as store:
         with (store.writing if writes else store.reading)() as cursor:
             cursor.execute("SELECT name, setting FROM pg_settings WHERE name IN (?, ?, ?)", names)
             found = {row["name"]: int(row["setting"]) / 1000 for row in cursor.fetchall()}
         with store._datastore.get_connection() as connection:
             after = connection.execute("SHOW statement_timeout").fetchone()
 
-    assert dict(zip(names, (2, STATEMENT_SECONDS, IDLE_SECONDS), strict=True)) == found
+    assert dict(zip(names, waits, strict=True)) == found
     assert {"statement_timeout": "0"} == after
+
+
+def test_who_is_in_a_hurry_does_not_wait_long_for_a_connection(url: str) -> None:
+    """A server that does not answer is given up sooner."""
+    found = []
+    for seconds in (20, HURRY_SECONDS):
+        with connect(url, lock_seconds=seconds) as connection:
+            found.append(connection.info.get_parameters()["connect_timeout"])
+
+    assert ["5", "2"] == found
 
 
 def test_a_statement_that_takes_too_long_is_ended(
@@ -639,6 +661,22 @@ def test_the_writer_can_do_everything_that_is_to_be_done(tmp_path: Path, writer:
         *("grant.carried_out", "notification.dead_lettered", "notification.redriven"),
         *("notification.discarded", "person.erased"),
     } <= names
+
+
+def test_a_read_model_that_is_new_is_the_writers_too(url: str, writer: str) -> None:
+    """Between a migration and the roles' next run nobody is refused what they could do before."""
+    execute("DROP TABLE audit_logs_1", database(url))
+    execute("DELETE FROM projections WHERE name = 'audit_logs'", database(url))
+    with opened(url) as store:
+        made = SqlReadModels(store, scratch).complete(progress=lambda *_: None)
+    with opened(writer) as store:
+        append(store, "ticket-R00001", submitted())
+        written = store.views.audit_logs().items
+    with opened(writer.replace("the_writer", "the_reader")) as store:
+        read = store.views.audit_logs().items
+
+    assert ["audit_logs"] == made
+    assert ["R00001"] == [row.reference for row in written] == [row.reference for row in read]
 
 
 def test_a_read_model_that_was_made_again_is_the_writers_too(url: str, writer: str) -> None:

@@ -356,6 +356,32 @@ def test_lists_are_filtered(store: SqlStore) -> None:
     assert (2, 0) == (views.approved_stars("ann"), views.approved_stars("bob"))
 
 
+def test_what_was_done_to_tickets_is_filtered(store: SqlStore) -> None:
+    """Every filter leaves what fits it, newest first, a page at a time."""
+    suggestion = submitted(2, ticket_type="organization_suggestion", reference="S00002", user="bob")
+    later = START + timedelta(hours=1)
+    append(store, "ticket-R00001", submitted(1))
+    append(store, "ticket-S00002", suggestion)
+    append(store, "ticket-R00001", ticket.Declined(by=of("e", "e"), reviewer="eve", at=later))
+
+    def listed(**filters: Any) -> list[tuple[str, int]]:
+        found, cursor = [], None
+        while True:
+            page = store.views.audit_logs(limit=1, cursor=cursor, **filters)
+            found += [(row.reference, row.version) for row in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    assert [("R00001", 2), ("S00002", 1), ("R00001", 1)] == listed()
+    assert [("S00002", 1)] == listed(ticket_type="organization_suggestion")
+    assert [] == listed(ticket_type="organization_feedback")
+    assert [("R00001", 2), ("R00001", 1)] == listed(reference="R00001")
+    assert [("R00001", 2)] == listed(user="eve") == listed(since=later)
+    assert [("R00001", 2)] == listed(action="UPDATE", reference="R00001")
+    assert [] == listed(since=later + timedelta(microseconds=1))
+
+
 def test_numbers_grow_past_five_digits(store: SqlStore) -> None:
     """The number after 99999 is 100000, and the one after that is higher still."""
     for number in (99_999, 100_000):

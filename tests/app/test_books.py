@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from siutindei.domain.personal import of
 from tests import strategies
 from tests.adapters.test_read_models import LONG, STEPS, Story
 from tests.app.world import ANN, World
+from tests.aws_events import published
 from tests.contracts import signed_up, submitted
 from tests.strategies import unhurried
 from tests.support import START, context, make_services
@@ -571,3 +573,39 @@ def test_the_mails_of_a_person_are_where_the_books_say(world: World) -> None:
     books = reconcile(world.store, at=world.clock.now())
 
     assert len(world.mail.sent) == books.notifications.done
+
+
+# --- what comes from outside ----------------------------------------------------------------------
+
+
+def test_numbers_of_the_old_api_and_late_reports_add_up(world: World) -> None:
+    """Numbers before one that the old API gave may be missing, and a mail that was taken may be
+    reported twice, or be rejected after all.
+    """
+    for name in ("Star Dance", "Moon Dance"):
+        world.services.tickets.take(
+            context(),
+            event_type="manager_request.submitted",
+            body={
+                "ticket_id": "R00012",
+                "requester_id": "user-1",
+                "requester_email": ANN,
+                "organization_name": name,
+            },
+        )
+    world.drain()
+    tagged = world.notice_id("R00012")
+    for kind, message_id in (("Send", "x-1"), ("Delivery", "x-2")):
+        _heard(world, published(kind, tag=tagged, message_id=message_id))
+    other = world.notice_id("R00013")
+    message_id = world.notices(other).message_id or ""
+    _heard(world, published("Reject", tag=other, message_id=message_id))
+    books = reconcile(world.store, at=world.clock.now())
+
+    assert () == books.findings
+    assert (2, 1) == (books.tickets, books.notifications.dead_lettered)
+
+
+def _heard(world: World, report: dict[str, Any]) -> None:
+    feedback = world.services.feedback
+    feedback.hear(context(), feedback.read(json.dumps(report)))

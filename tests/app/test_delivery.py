@@ -144,10 +144,16 @@ def test_an_outcome_says_what_happened_and_why(world: World) -> None:
         result="failed",
         attempt=1,
         error="the server is busy",
+        error_class="transient",
         correlation_id="request-1",
     )
     assert sent == attrs.evolve(
-        failed, result="sent", attempt=2, error=None, message_id=f"memory-{id}"
+        failed,
+        result="sent",
+        attempt=2,
+        error=None,
+        error_class=None,
+        message_id=f"memory-{id}",
     )
 
 

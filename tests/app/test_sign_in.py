@@ -13,6 +13,7 @@ from siutindei.adapters.keys import KeyRing
 from siutindei.adapters.memory_mail import MemoryMail
 from siutindei.adapters.sqlite import prepare
 from siutindei.adapters.system import RandomIds
+from siutindei.app.pace import FIRST, Pace
 from siutindei.app.ports import (
     AccountHalted,
     Conflict,
@@ -703,9 +704,131 @@ def test_an_erased_person_starts_nothing_and_answers_nothing_right(world: World)
 
     assert not world.answer(started.challenge).correct
     world.clock.advance(minutes=2)
-    with pytest.raises(person.PersonErased):
-        world.start(user)
+    again = world.start(user)
+    assert again.notification is None
+    assert not world.answer(again.challenge).correct
     assert [] == world.mail.sent
+    assert "person.erased.v1" == world.names(person.stream(user))[-1]
+
+    """Nobody vouches for the address, so it is nobody's: challenged, charged, not mailed."""
+
+
+def test_an_address_that_is_not_verified_gets_no_mail(world: World) -> None:
+    """Whose address nobody vouches for is treated as nobody: challenged, charged, not mailed."""
+    user = world.person()
+    start = world.services.sign_in.start
+    arguments: dict[str, Any] = {"client": CLIENT, "email": ANN, "user": user}
+    unverified = start(context(), verified=False, **arguments)
+    answered = world.answer(unverified.challenge)
+    again = start(context(), verified=False, **arguments)
+    verified = start(context(), **arguments)
+
+    assert unverified.notification is None
+    assert not answered.correct
+    assert again == unverified
+    assert verified.challenge != unverified.challenge
+    assert [verified.notification] == [mail.notification_id for mail in world.mail.sent]
+    assert ["person.signed_up.v1"] == world.names(person.stream(user))
+
+
+def test_an_address_that_answered_a_code_needs_nobody_to_vouch_for_it(world: World) -> None:
+    """The first right answer proved the address; a flag that was reset since does not matter."""
+    user = world.signed_in()
+    world.clock.advance(minutes=2)
+    start = world.services.sign_in.start
+    started = start(context(), client=CLIENT, email=ANN, user=user, verified=False)
+
+    assert started.notification is not None
+    assert world.answer(started.challenge).correct
+
+
+# --- who waits, and for how long ------------------------------------------------------------------
+
+
+def test_what_became_of_the_mail_is_said(world: World) -> None:
+    """A sign-in says what became of its mail while one waited; a repeated one, that nothing did."""
+    user = world.person()
+    first, again = world.start(user), world.start(user)
+
+    assert first.mail is not None
+    assert again.mail is not None
+    assert ("sent", "nothing_to_do") == (first.mail.result, again.mail.result)
+    assert first == again
+
+
+def test_the_challenge_is_told_before_its_mail_is_waited_for(world: World) -> None:
+    """Who has to answer in time learns of the challenge first."""
+    told: list[tuple[str, int]] = []
+    started = world.services.sign_in.start(
+        context(),
+        client=CLIENT,
+        email=ANN,
+        user=world.person(),
+        issued=lambda begun: told.append((begun.challenge, len(world.mail.sent))),
+    )
+
+    assert [(started.challenge, 0)] == told
+    assert len(world.mail.sent) == 1
+
+
+def test_who_is_too_late_sends_nothing_now(world: World) -> None:
+    """A challenge whose asker gave up is not mailed now; asked for again, it is the same one."""
+
+    def too_late(_: Started) -> None:
+        raise TimeoutError
+
+    user = world.person()
+    with pytest.raises(TimeoutError):
+        world.services.sign_in.start(
+            context(), client=CLIENT, email=ANN, user=user, issued=too_late
+        )
+    assert [] == world.mail.sent
+    world.start(user)
+
+    assert ["challenge.issued.v1"] == world.names(stream(world))
+    assert len(world.mail.sent) == 1
+
+
+class SlowMail(MemoryMail):
+    """A port that takes its time."""
+
+    clock: VirtualClock
+    seconds = 0.7
+
+    def send(self, mail: Mail) -> str:
+        """Take a while."""
+        self.clock.sleep(self.seconds)
+        return super().send(mail)
+
+
+def test_who_gets_no_mail_waits_as_long_as_others_for_theirs(tmp_path: Path) -> None:
+    """An unknown address is answered no sooner than a known one, whose mail is waited for."""
+    clock, mail = VirtualClock(), SlowMail()
+    mail.clock = clock
+    world = make_world(tmp_path, clock=clock, mail=mail)
+
+    def seconds(user: str | None, email: str) -> float:
+        began = clock.now()
+        world.start(user, email)
+        return (clock.now() - began).total_seconds()
+
+    known = seconds(world.person(), ANN)
+    unknown = [seconds(None, f"nobody-{number}@example.com") for number in range(2)]
+    repeated = [seconds(None, "nobody-0@example.com"), seconds(world.person(), ANN)]
+
+    assert 0.7 == known
+    assert {0.7, FIRST} == set(unknown)
+    assert [0, 0] == repeated
+    world.store.close()
+
+
+def test_what_cannot_be_a_mails_time_is_not_learnt() -> None:
+    """A clock that was set while a mail was sent does not make strangers wait for hours."""
+    pace = Pace()
+    for seconds in (-3600, 3600, 0.5):
+        pace.note(seconds)
+
+    assert {FIRST, 0.5} == {pace.next() for _ in range(10)}
 
 
 # --- strangers ------------------------------------------------------------------------------------

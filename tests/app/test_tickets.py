@@ -15,7 +15,7 @@ from siutindei.app.tickets import wire
 from siutindei.domain import person, ticket
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal
-from tests.app.world import ANN, BOB, CLUB, LABEL, FlakyStore, World, make_world
+from tests.app.world import ANN, BOB, BODIES, CLUB, LABEL, FlakyStore, World, make_world
 from tests.support import VirtualClock, context
 
 if TYPE_CHECKING:
@@ -326,6 +326,35 @@ def test_a_ticket_entered_by_hand_proves_nothing(world: World) -> None:
     assert [] == world.events("person")
 
 
+def test_where_a_proof_is_needed_there_is_one(world: World) -> None:
+    """Without a token that vouches and without an answered code nothing is taken; with one it is.
+
+    What was refused leaves nothing behind.
+    """
+    user = world.signed_in(BOB)
+
+    def submit(user: str, email: str, *, vouched: bool) -> ticket.Ticket:
+        return world.services.tickets.submit(
+            context(),
+            ticket_type="access_request",
+            user=user,
+            email=email,
+            body=BODIES["access_request"],
+            vouched=vouched,
+            needs_proof=True,
+        )
+
+    before = world.store.last_position()
+    for who, address in (("user-1", ANN), (user, ANN)):
+        with pytest.raises(ticket.AddressNotProved):
+            submit(who, address, vouched=False)
+
+    assert before == world.store.last_position()
+    submit(user, BOB, vouched=False)
+    submit("user-1", ANN, vouched=True)
+    assert ("code", "token") == (assurance(world, "R00001"), assurance(world, "R00002"))
+
+
 def test_an_erased_person_submits_nothing(world: World) -> None:
     """What an erased person writes could not be kept, so it is refused instead of lost."""
     world.submit()
@@ -369,6 +398,19 @@ def test_a_list_is_filtered(world: World) -> None:
     assert ["S00001", "R00002"] == listed(submitter="user-2")
     assert ["R00002"] == listed(status="pending", ticket_type="access_request")
     assert [BOB, BOB, ANN] == [wire(item)["submitter_email"] for item in tickets.list().items]
+
+
+def test_what_waits_for_a_decision_is_counted(world: World) -> None:
+    """Of one type, or of all."""
+    world.submit()
+    world.submit("organization_suggestion")
+    world.decline("S00001")
+
+    assert (1, 1, 0) == (
+        world.services.tickets.pending_count(),
+        world.services.tickets.pending_count("access_request"),
+        world.services.tickets.pending_count("organization_suggestion"),
+    )
 
 
 @pytest.mark.parametrize("limit", [0, 201, True, "5", None])

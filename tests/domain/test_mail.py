@@ -884,3 +884,9 @@ def test_words_fill_every_slot() -> None:
     for kind in ("sign_in_code", "ticket_decided"):
         wordings = mail.TEMPLATES[kind].wordings
         assert shape(wordings["en"]) == shape(wordings["zh-HK"])
+
+
+def test_each_lane_has_a_configuration_set_of_its_own() -> None:
+    """What feedback and delivery limit a mail has at SES is a matter of its lane."""
+    assert mail.CONFIGURATION_SETS == {"codes": "siutindei-codes", "tickets": "siutindei-tickets"}
+    assert mail.CONFIGURATION_SETS.keys() == set(notification.LANES.values())

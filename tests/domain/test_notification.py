@@ -875,3 +875,77 @@ def test_an_attempt_names_the_template_that_it_is_written_from_when_it_is_a_newe
             attempt=1, deadline=DEADLINE, template_version=2, template_hash="1" * 64, at=START
         )
     )
+
+
+# --- what is reported -----------------------------------------------------------------------------
+
+HEARD: Final = attrs.evolve(accepted(how="feedback"), message_id="ses-1")
+
+
+def test_what_is_reported_of_a_mail_is_recorded() -> None:
+    """A report of a mail that is known to be taken adds what became of it."""
+    given(notification, REQUESTED, started(), accepted()).when(
+        notification.hear, message_id="ses-1", heard=BOUNCED, at=START
+    ).then(BOUNCED)
+
+
+def test_a_report_says_that_the_mail_was_taken() -> None:
+    """Also when the call's answer is not there yet, or never came."""
+    for more in ((), (notification.OutcomeUnknown(attempt=1, why="lost", at=START),)):
+        history = given(notification, REQUESTED, started(), *more)
+        history.when(notification.hear, message_id="ses-1", heard=DELIVERED, at=START).then(
+            HEARD, DELIVERED
+        )
+        history.when(notification.hear, message_id="ses-1", at=START).then(HEARD)
+
+
+def test_what_was_reported_before_is_quiet() -> None:
+    """The same report again, and a report that names no mail and says nothing new."""
+    history = given(notification, REQUESTED, started(), accepted(), BOUNCED)
+    history.when(notification.hear, message_id="ses-1", heard=BOUNCED, at=START).then_nothing()
+    history.when(notification.hear, message_id="", at=START).then_nothing()
+
+
+REJECTED: Final = notification.Refused(attempt=1, error="virus", at=START)
+SET_ASIDE: Final = notification.DeadLettered(why="permanent_error", at=START)
+
+
+def reject(*history: Any, message_id: str = "ses-1") -> Then:
+    """Say that a mail which was taken was not sent."""
+    return given(notification, REQUESTED, *history).when(
+        notification.reject, message_id=message_id, error="virus", at=START
+    )
+
+
+def test_a_mail_that_is_rejected_after_all_is_given_up() -> None:
+    """Whether it is known to be taken or not."""
+    reject(started(), accepted()).then(REJECTED, SET_ASIDE)
+    reject(started()).then(HEARD, REJECTED, SET_ASIDE)
+
+
+def test_a_rejection_that_changes_nothing_is_quiet() -> None:
+    """It is known, it is said of an earlier call, or the mail was delivered."""
+    rejected = (started(), accepted(), REJECTED, SET_ASIDE)
+    for history in (rejected, (*rejected, REDRIVEN), (started(), accepted(), DELIVERED)):
+        reject(*history).then_nothing()
+    reject(*rejected, REDRIVEN, started(2)).then_nothing()
+    reject(*rejected, REDRIVEN, started(2), accepted(2)).then_nothing()
+    reject(started(), accepted(), message_id="").then_nothing()
+
+
+def test_what_nobody_could_begin_is_given_up() -> None:
+    """Every message about it came to nothing, and it is due."""
+    given(notification, REQUESTED).when(notification.exhaust_receives, at=START).then(
+        notification.DeadLettered(why="receives_exhausted", at=START)
+    )
+
+
+@pytest.mark.parametrize(
+    "history", [(started(),), (started(), accepted()), (started(), failed(retry_at=START + SETTLE))]
+)
+def test_what_somebody_began_is_not_given_up(history: tuple[Any, ...]) -> None:
+    """A call that is open is looked up first; what was sent or waits is left alone."""
+    late = DEADLINE + JUST
+    given(notification, REQUESTED, *history).when(
+        notification.exhaust_receives, at=late
+    ).then_nothing()

@@ -388,7 +388,7 @@ def _submit(_: ticket.Ticket, **arguments: Any) -> tuple[ticket.Event, ...]:
     return ticket.submit(**arguments)
 
 
-def submit(submission: ticket.Submission, *, pending: str | None = None) -> Then:
+def submit(submission: ticket.Submission, *, pending: str | None = None, **more: Any) -> Then:
     """Submit."""
     return given(ticket).when(
         _submit,
@@ -402,6 +402,7 @@ def submit(submission: ticket.Submission, *, pending: str | None = None) -> Then
         locale="en",
         pending=pending,
         at=START,
+        **more,
     )
 
 
@@ -701,3 +702,32 @@ def test_a_ticket_that_was_not_submitted_does_not_exist() -> None:
     state = given(ticket).state
 
     assert (False, "none") == (state.exists, state.status)
+
+
+# --- what the old API took ------------------------------------------------------------------------
+
+
+def test_what_the_old_api_took_is_taken() -> None:
+    """A pending ticket is no hindrance; the event names the rule, and a number that was taken."""
+    then = submit(FULL, pending="S00009", taken=True, claimed_reference="S00007")
+
+    assert then.events is not None
+    (event,) = then.events
+    assert (ticket.TAKEN_RULE, "S00007") == (event.rule, event.claimed_reference)
+
+
+@pytest.mark.parametrize("number", ["R00001", "R12345", "R123456789"])
+def test_a_number_that_a_ticket_comes_with_is_checked(number: str) -> None:
+    """It is written as we write it."""
+    assert number == ticket.claimed("ticket_id", f" {number} ", "access_request")
+
+
+@pytest.mark.parametrize(
+    "number", ["", None, 7, "R1", "R000001", "R00000", "S00001", "R1234567890", "R0000٣", "R"]
+)
+def test_what_is_no_number_of_that_type_is_refused(number: object) -> None:
+    """Another type's, another spelling, and what is too long."""
+    with pytest.raises(Invalid) as refused:
+        ticket.claimed("ticket_id", number, "access_request")
+
+    assert "ticket_id" == refused.value.field

@@ -53,6 +53,16 @@ def test_a_database_that_goes_with_the_container_is_refused(
     assert runtime.services().settings.postgres_url is None
 
 
+def test_what_the_environment_leaves_out_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler may know a setting from its event; what the environment says wins."""
+    given = {"USER_POOL_ID": "ap-southeast-1_Event", "MANAGER_GROUP": "event"}
+    monkeypatch.setenv("MANAGER_GROUP", "environment")
+    settings = runtime.services(defaults=given).settings
+
+    assert settings.text("USER_POOL_ID") == "ap-southeast-1_Event"
+    assert settings.text("MANAGER_GROUP") == "environment"
+
+
 def test_another_application_can_take_its_place_for_a_while(tmp_path: Path) -> None:
     """What a test puts in place is used, and the container's own afterwards."""
     own, other = runtime.services(), make_services(tmp_path)
@@ -130,3 +140,31 @@ def test_a_metric_is_a_line_that_cloudwatch_reads(capsys: pytest.CaptureFixture[
     } == declared
     assert isinstance(found["_aws"]["Timestamp"], int)
     assert ("sign_in_code", 2, 12.5) == (found["Kind"], found["Sends"], found["Latency"])
+
+
+def test_a_container_makes_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In Lambda a key that is missing is said to be: one that a container made would be its own."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "siutindei-api")
+    monkeypatch.setenv("SIUTINDEI_DATABASE", "postgresql://db.example.com/siutindei")
+    with pytest.raises(Unusable, match="is missing"):
+        _ = runtime.services().code_keys
+    monkeypatch.setattr(runtime, "_container", runtime._Container())
+    monkeypatch.delenv("SIUTINDEI_DATABASE")
+    monkeypatch.setenv("SIUTINDEI_ALLOW_EPHEMERAL", "1")
+
+    assert not (tmp_path / "keys").exists()
+    assert runtime.services().code_keys.current
+
+
+def test_who_keeps_nothing_needs_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that has no use for the history is not asked where it is."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "siutindei-post-authentication")
+
+    assert runtime.services(keeps=False).last_sign_ins is None
+
+
+def test_a_container_is_built_with_what_its_handler_says() -> None:
+    """The first one who asks says how long the database may take; later ones find it so."""
+    made = runtime.services(patience=1.0)
+
+    assert (1.0, 1.0) == (made.patience, runtime.services(patience=7.0).patience)

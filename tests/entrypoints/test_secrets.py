@@ -271,7 +271,7 @@ def test_a_password_in_a_setting_is_never_printed(tmp_path: Path) -> None:
     """A setting that is refused is refused without its value; one that is shown is masked."""
     for name, value in (
         ("SIUTINDEI_DATABASE", "mysql://me:geheim@db.example.com/x"),
-        ("SIUTINDEI_MAIL", "smtp://me:geheim@mail.example.com"),
+        ("SIUTINDEI_MAIL", "smtp://me:geheim@mail.example.com/inbox"),
         ("SIUTINDEI_VAULT_KEYS", "geheim"),
         ("SIUTINDEI_CODE_TTL", "geheim"),
         ("SUPPORT_EMAIL", "geheim"),

@@ -1,4 +1,4 @@
-"""Keys in files: made on first use, mode 0600, complete or not there at all."""
+"""Rings of keys. In files: made on first use, mode 0600, complete or not there at all."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from siutindei.adapters.files import refusal, sync_folder
 from siutindei.app.ports import Unusable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KEY_BYTES: Final = 32
@@ -67,7 +68,7 @@ def open_ring(path: Path, *, may_make: bool) -> KeyRing:
         Unusable: missing although it is needed, unreadable, or not a ring.
         Unavailable: the disk is full.
     """
-    data = _read(path)
+    data = read_ring(path)
     if data is None:
         if not may_make:
             msg = (
@@ -78,7 +79,7 @@ def open_ring(path: Path, *, may_make: bool) -> KeyRing:
         key_id = secrets.token_hex(4)
         key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
         data = _make(path, msgspec.json.encode({"current": key_id, "keys": {key_id: key}}))
-    return _parsed(path, data)
+    return parse_ring(f"the key file {path}", data)
 
 
 def find_ring(path: Path) -> KeyRing | None:
@@ -87,8 +88,8 @@ def find_ring(path: Path) -> KeyRing | None:
     Raises:
         Unusable: unreadable, or not a ring.
     """
-    data = _read(path)
-    return None if data is None else _parsed(path, data)
+    data = read_ring(path)
+    return None if data is None else parse_ring(f"the key file {path}", data)
 
 
 def put_ring(path: Path, ring: KeyRing) -> None:
@@ -100,7 +101,7 @@ def put_ring(path: Path, ring: KeyRing) -> None:
     """
     keys = {name: base64.b64encode(key).decode() for name, key in ring.keys.items()}
     data = _make(path, msgspec.json.encode({"current": ring.current, "keys": keys}))
-    if _parsed(path, data) != ring:
+    if parse_ring(f"the key file {path}", data) != ring:
         raise other_ring(path)
 
 
@@ -112,16 +113,29 @@ def other_ring(path: Path) -> Unusable:
     )
 
 
-def _parsed(path: Path, data: bytes) -> KeyRing:
+def parse_ring(
+    where: str, data: bytes | str, *, unwrap: Callable[[bytes], bytes] = bytes
+) -> KeyRing:
+    """Read a ring.
+
+    Args:
+        where: what it is called in messages.
+        data: `{"current": "<id>", "keys": {"<id>": "<base64>"}}`
+        unwrap: makes a key of what stands there, when that is not the key itself.
+
+    Raises:
+        Unusable: it is none.
+    """
     try:
         ring = msgspec.json.decode(data, type=_RingFile)
-        keys = {name: base64.b64decode(text, validate=True) for name, text in ring.keys.items()}
+        stored = {name: base64.b64decode(text, validate=True) for name, text in ring.keys.items()}
     except (msgspec.MsgspecError, ValueError):
-        # Without its cause: that would quote the file, which is secret.
-        msg = f"the key file {path} is damaged; put it back from a backup"
+        # Without its cause: that would quote what is secret.
+        msg = f"{where} is damaged; put it back from a backup"
         raise Unusable(msg) from None
+    keys = {name: unwrap(key) for name, key in stored.items()}
     if ring.current not in keys or any(len(key) != KEY_BYTES for key in keys.values()):
-        msg = f"the key file {path} is no ring of {KEY_BYTES}-byte keys with a current one"
+        msg = f"{where} is no ring of {KEY_BYTES}-byte keys with a current one"
         raise Unusable(msg)
     return KeyRing(current=ring.current, keys=keys)
 
@@ -130,7 +144,12 @@ def _check(key: bytes) -> str:
     return hmac.new(key, b"siutindei key check", sha256).hexdigest()[:16]
 
 
-def _read(path: Path) -> bytes | None:
+def read_ring(path: Path) -> bytes | None:
+    """Read what a key file holds; None when there is none.
+
+    Raises:
+        Unusable: unreadable.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:

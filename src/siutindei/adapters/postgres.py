@@ -56,6 +56,11 @@ IDLE_SECONDS: Final = 10.0
 #: The same for a transaction that holds one moment still.
 MOMENT_SECONDS: Final = 900.0
 CONNECT_SECONDS: Final = 5
+#: Who waits no longer than this while others write is in a hurry, and waits briefly for the rest.
+HURRY_SECONDS: Final = 1.0
+_HURRIED_STATEMENT: Final = 1.5
+_HURRIED_IDLE: Final = 2.0
+_HURRIED_CONNECT: Final = 2  # libpq knows nothing shorter
 #: How often a lost answer is asked for.
 _QUESTIONS: Final = 3
 #: Two migrations at once: the second waits for the first under this lock.
@@ -109,14 +114,23 @@ _UPGRADES: Final = {2: projections.TO_VERSION_2}
 # --- connections ---------------------------------------------------------------------------------
 
 
-def connect(url: str, password: Password | None = None) -> psycopg.Connection[Any]:
+def connect(
+    url: str, password: Password | None = None, *, lock_seconds: float = LOCK_SECONDS
+) -> psycopg.Connection[Any]:
     """Open a connection; its statements are never prepared, which a proxy between would mind.
+
+    Args:
+        url: `postgresql://...` as libpq has it.
+        password: asked for a password.
+        lock_seconds: how long to wait while others write, which says who is in a hurry.
 
     Raises:
         Unusable: the address cannot be understood; its text may hold a password and is not quoted.
     """
     try:
         parameters: dict[str, Any] = _DEFAULTS | conninfo_to_dict(url)
+        if lock_seconds <= HURRY_SECONDS:
+            parameters["connect_timeout"] = str(_HURRIED_CONNECT)
     except psycopg.ProgrammingError:
         raise Unusable(
             "SIUTINDEI_DATABASE is no address of a PostgreSQL database; write it as "
@@ -134,10 +148,13 @@ def _waits(lock_seconds: float, idle_seconds: float) -> LiteralString:
 
     They are not the session's: behind a proxy the next transaction may be in another one.
     """
+    hurried = lock_seconds <= HURRY_SECONDS
+    statement = min(STATEMENT_SECONDS, _HURRIED_STATEMENT) if hurried else STATEMENT_SECONDS
+    idle = min(idle_seconds, _HURRIED_IDLE) if hurried else idle_seconds
     settings = {
         "lock_timeout": f"{int(lock_seconds * 1000)}ms",
-        "statement_timeout": f"{int(STATEMENT_SECONDS * 1000)}ms",
-        "idle_in_transaction_session_timeout": f"{int(idle_seconds * 1000)}ms",
+        "statement_timeout": f"{int(statement * 1000)}ms",
+        "idle_in_transaction_session_timeout": f"{int(idle * 1000)}ms",
         "search_path": "public, pg_temp",
         # What the digest and the read models say does not depend on the server.
         "timezone": "UTC",
@@ -232,7 +249,7 @@ class Datastore(PostgresDatastore):
         """
         super().__init__("", "", "", "", "", originator_id_type="text")
         self.pool.close()
-        pool: Any = _Pool(lambda: connect(url, password), lock_seconds)
+        pool: Any = _Pool(lambda: connect(url, password, lock_seconds=lock_seconds), lock_seconds)
         self.pool = pool
         self.lock_timeout = max(1, int(lock_seconds))  # for the recorder's own statements
         self._waits = _waits(lock_seconds, idle_seconds or IDLE_SECONDS)
@@ -344,7 +361,7 @@ class PostgresSchema:
     def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
         with (
             translated(),
-            connect(self._url, self._password) as connection,
+            connect(self._url, self._password, lock_seconds=self._lock_seconds) as connection,
             connection.transaction(),
         ):
             connection.execute(_waits(self._lock_seconds, IDLE_SECONDS))

@@ -137,6 +137,32 @@ def _pending_row(_: Row | None, recorded: Recorded) -> Row | None:
     }
 
 
+def _audit_key(recorded: Recorded) -> str:
+    return f"{_id(recorded)}-{recorded.version}"
+
+
+def _audit_row(_: Row | None, recorded: Recorded) -> Row:
+    event: Any = recorded.event
+    is_new = isinstance(event, ticket.Submitted)
+    return {
+        "id": _audit_key(recorded),
+        "reference": _id(recorded),
+        "action": "INSERT" if is_new else "UPDATE",
+        "person": event.submitter if is_new else event.reviewer,
+        "at": micros(event.at),
+        "position": recorded.position,
+    }
+
+
+def _pending_row_2(before: Row | None, recorded: Recorded) -> Row | None:
+    row = _pending_row(before, recorded)
+    if row is None:
+        return None
+    event: Any = recorded.event
+    # What the old API took keeps nobody from anything: it has a place of its own.
+    return {**row, "place": _id(recorded) if event.rule == ticket.TAKEN_RULE else ""}
+
+
 def _person_row(row: Row | None, recorded: Recorded) -> Row:
     event: Any = recorded.event
     erased = isinstance(event, person.Erased)
@@ -182,6 +208,15 @@ def _notification_row(row: Row | None, recorded: Recorded) -> Row | None:
         "position": _first(row, recorded),
         "document": encode_document(state),
     }
+
+
+def _message_key(recorded: Recorded) -> str | None:
+    event = recorded.event
+    return event.message_id if isinstance(event, notification.Accepted) else None
+
+
+def _message_row(_: Row | None, recorded: Recorded) -> Row:
+    return {"message_id": _message_key(recorded), "notification": _id(recorded)}
 
 
 def _grant_row(row: Row | None, recorded: Recorded) -> Row | None:
@@ -242,6 +277,34 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={},
         key=_id,
         row=_pending_row,
+    ),
+    Projection(
+        name="pending",
+        version=2,
+        category=ticket.CATEGORY,
+        columns={"reference": _KEY, "submitter": _TEXT, "ticket_type": _TEXT, "place": _TEXT},
+        constraints=("UNIQUE (submitter, ticket_type, place)",),
+        indexes={},
+        key=_id,
+        row=_pending_row_2,
+    ),
+    Projection(
+        # What was done to tickets: where each event is, and nothing of what is in it.
+        name="audit_logs",
+        version=1,
+        category=ticket.CATEGORY,
+        columns={
+            "id": _KEY,
+            "reference": _TEXT,
+            "action": _TEXT,
+            "person": _TEXT,
+            "at": _NUMBER,
+            "position": _NUMBER,
+        },
+        constraints=("UNIQUE (position)",),
+        indexes={"reference": "(reference, position)", "person": "(person, position)"},
+        key=_audit_key,
+        row=_audit_row,
     ),
     Projection(
         name="people",
@@ -305,6 +368,15 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={"due": "(due_at) WHERE due_at IS NOT NULL", "ticket": "(ticket)"},
         key=_id,
         row=_grant_row,
+    ),
+    Projection(
+        name="messages",
+        version=1,
+        category=notification.CATEGORY,
+        columns={"message_id": _KEY, "notification": _TEXT},
+        indexes={},
+        key=_message_key,
+        row=_message_row,
     ),
 )
 #: The read models, in the order in which their digests are taken.

@@ -174,10 +174,7 @@ class SqlReadModels:
                 (name,),
             )
             table = Table(projection=projection, generation=int(cursor.fetchone()["n"]))
-            live = _generation(cursor, name, "live")
-            self.store.create(
-                cursor, table, like=None if live is None else f"{name}_{live.generation}"
-            )
+            self.store.create(cursor, table, like=_serving(cursor, name))
             cursor.execute(projections.register(table, "building"))
         return _Draft(table)
 
@@ -313,6 +310,17 @@ def _projection(name: str, version: int) -> Projection:
             "switch back with the version of the program that made it"
         )
     return found
+
+
+def _serving(cursor: Cursor, name: str) -> str | None:
+    """Name the table that serves, or for a read model that is new one of the others."""
+    cursor.execute(
+        "SELECT name, generation FROM projections WHERE state = 'live'"
+        " ORDER BY CASE WHEN name = ? THEN 0 ELSE 1 END, name LIMIT 1",
+        (name,),
+    )
+    row = cursor.fetchone()
+    return None if row is None else f"{row['name']}_{row['generation']}"
 
 
 def _generation(cursor: Cursor, name: str, state: State) -> Generation | None:

@@ -242,6 +242,7 @@ class SqliteSchema:
 
     database: str
     newest: int = SCHEMA_VERSION
+    lock_seconds: float = LOCK_SECONDS
 
     def version(self) -> int:
         """Say which version the file has, 0 when there is none; none is made."""
@@ -262,7 +263,7 @@ class SqliteSchema:
 
     def prepare(self) -> bool:
         """Make the tables when there are none; say whether there is no event yet."""
-        return prepare(self.database)
+        return prepare(self.database, lock_seconds=self.lock_seconds)
 
     def damage(self) -> str | None:
         """Let SQLite compare every page, index and row; writers wait for nothing."""

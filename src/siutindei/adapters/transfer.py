@@ -52,7 +52,7 @@ class FileTransfer:
     Attributes:
         opened: opens the store, with what has to be done before anybody reads.
         schema: its tables.
-        ring_files: where each ring of keys is kept, by name.
+        ring_files: where each ring of keys is kept, by name; a ring at AWS has no file.
         rings: reads them.
         erase_again: erases whom the list of erasures names.
     """
@@ -139,6 +139,12 @@ class FileTransfer:
         if self.schema.version() and not self.schema.prepare():
             raise Unusable(_NOT_EMPTY)
         for name, ring in ({} if keys is None else keys.rings).items():
+            if name not in self.ring_files:
+                msg = (
+                    f"the {name} would have to be written into a secret; name files for the "
+                    "import, and put their text into the secrets afterwards"
+                )
+                raise Unusable(msg)
             found = find_ring(self.ring_files[name])
             if found is not None and found != ring.opened():
                 raise other_ring(self.ring_files[name])

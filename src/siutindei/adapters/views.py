@@ -12,7 +12,7 @@ import attrs
 
 from siutindei.adapters.codec import decode_document
 from siutindei.adapters.sql import Cursor
-from siutindei.app.ports import CodeRow, Due, Page, PersonRow
+from siutindei.app.ports import Action, AuditRow, CodeRow, Due, Page, PersonRow
 from siutindei.app.times import from_micros, micros
 from siutindei.domain import challenge, grant, notification, ticket
 from siutindei.domain.due import FARTHEST
@@ -68,10 +68,41 @@ class SqlViews:
             " ORDER BY position DESC LIMIT ?",
             (*values, limit + 1),
         )
-        more = len(rows) > limit
         return Page(
             items=tuple(decode_document(ticket.Ticket, row["document"]) for row in rows[:limit]),
-            next_cursor=_encode_cursor(rows[limit - 1]["position"]) if more else None,
+            next_cursor=_next_cursor(rows, limit),
+        )
+
+    def audit_logs(
+        self,
+        *,
+        ticket_type: ticket.Type | None = None,
+        reference: str | None = None,
+        user: str | None = None,
+        action: Action | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[AuditRow]:
+        """List what was done to tickets, newest first."""
+        where, values = _where(reference=reference, person=user, action=action)
+        if ticket_type is not None:
+            where.append("substr(reference, 1, 1) = ?")
+            values.append(ticket.PREFIXES[ticket_type])
+        if since is not None:
+            where.append("at >= ?")
+            values.append(micros(since))
+        if cursor is not None:
+            where.append("position < ?")
+            values.append(_decode_cursor(cursor))
+        rows = self._rows(
+            f"SELECT id, position FROM {{audit_logs}} {_clause(where)}"
+            " ORDER BY position DESC LIMIT ?",
+            (*values, limit + 1),
+        )
+        return Page(
+            items=tuple(_audit_row(row) for row in rows[:limit]),
+            next_cursor=_next_cursor(rows, limit),
         )
 
     def pending_count(self, ticket_type: ticket.Type | None = None) -> int:
@@ -182,20 +213,7 @@ class SqlViews:
 
     def due(self, *, at: datetime, limit: int = 100) -> Sequence[Due]:
         """List what is due (`domain.due.is_due`), longest due first."""
-        rows = self._rows(
-            "SELECT 'notification' AS work, id, due_at FROM {notifications}"
-            " WHERE due_at <= ? OR due_at > ?"
-            " UNION ALL SELECT 'grant' AS work, id, due_at FROM {grants}"
-            " WHERE due_at <= ? OR due_at > ?"
-            " ORDER BY due_at, id LIMIT ?",
-            (
-                micros(at),
-                micros(at + FARTHEST),
-                micros(at),
-                micros(at + FARTHEST),
-                limit,
-            ),
-        )
+        rows = self._rows(f"{_DUE} ORDER BY due_at, id LIMIT ?", (*_due_at(at), limit))
         return [
             Due(work=row["work"], id=row["id"], due_at=from_micros(row["due_at"])) for row in rows
         ]
@@ -208,6 +226,37 @@ class SqlViews:
             " UNION ALL SELECT min(due_at) FROM {grants} WHERE due_at IS NOT NULL) AS both_kinds"
         )
         return None if row["due_at"] is None else from_micros(row["due_at"])
+
+    def count_due(self, *, at: datetime) -> int:
+        """Count what is due."""
+        row = self._row(f"SELECT count(*) AS n FROM ({_DUE}) AS both_kinds", _due_at(at))
+        return int(row["n"])
+
+    def find_message(self, message_id: str) -> str | None:
+        """Give the notification that the mail port took under an id."""
+        row = self._row("SELECT notification FROM {messages} WHERE message_id = ?", (message_id,))
+        return None if row is None else str(row["notification"])
+
+
+#: What is due of either kind, as `domain.due.is_due` says it.
+_DUE: Final = (
+    "SELECT 'notification' AS work, id, due_at FROM {notifications} WHERE due_at <= ? OR due_at > ?"
+    " UNION ALL SELECT 'grant' AS work, id, due_at FROM {grants} WHERE due_at <= ? OR due_at > ?"
+)
+
+
+def _due_at(at: datetime) -> tuple[int, ...]:
+    return (micros(at), micros(at + FARTHEST)) * 2
+
+
+def _audit_row(row: Any) -> AuditRow:
+    reference, _, version = row["id"].rpartition("-")
+    return AuditRow(reference=reference, version=int(version))
+
+
+def _next_cursor(rows: Sequence[Any], limit: int) -> str | None:
+    """Give the cursor behind the rows that are shown, when one more was found than that."""
+    return _encode_cursor(rows[limit - 1]["position"]) if len(rows) > limit else None
 
 
 def _person(row: Any) -> PersonRow | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -100,7 +99,8 @@ def reconcile(store: EventStore, *, at: datetime) -> Books:
     """Read the whole log once, and check that it adds up.
 
     - Each stream has the versions 1 to n, and the events of a command stand together.
-    - Each ticket has a number of its own, without a hole for each type, and one decision at most.
+    - Each ticket has a number of its own, without a hole for each type (but before one that the
+      platform's old API gave), and one decision at most.
     - Each mail and grant that `policy` asks for is requested once, in the command of its cause, and
       no other is.
     - Attempts are numbered, are due when they begin, are no more than the rules allow, do not
@@ -150,6 +150,7 @@ class _Reading:
         self.commands: set[str] = set()
         self.pending: dict[str, ticket.Submitted] = {}
         self.numbers: dict[ticket.Type, set[int]] = {kind: set() for kind in ticket.TYPES}
+        self.given: dict[ticket.Type, set[int]] = {kind: set() for kind in ticket.TYPES}
         self.effects: dict[str, _Effect] = {}
         self.attempts: Counter[Work] = Counter()
         # The command that is being read: its newest event, and what it has to request.
@@ -245,6 +246,8 @@ class _Reading:
             self.find(entry.stream, f"{entry.id} has the number {reference} a second time")
         if number:
             self.numbers[kind].add(number)
+        if submitted.rule == ticket.TAKEN_RULE and submitted.claimed_reference is None:
+            self.given[kind].add(number)
 
     # --- mails and grants -------------------------------------------------------------------------
 
@@ -288,6 +291,9 @@ class _Reading:
                     self.find(
                         entry.stream, f"{entry.id} ends attempt {event.attempt}, which {_NEVER}"
                     )
+                if isinstance(event, notification.Accepted) and event.how == "feedback":
+                    # A report does not say which call it was that the mail was taken at.
+                    return
                 if event.attempt in effect.taken or before.status == "done":
                     self.find(entry.stream, f"{entry.id} ends attempt {event.attempt} again")
                 effect.taken = (*effect.taken, event.attempt)
@@ -333,6 +339,9 @@ class _Reading:
             return
         if not 1 <= attempt <= before.calls:
             self.find(entry.stream, f"{entry.id} ends attempt {attempt}, which {_NEVER}")
+        elif isinstance(entry.event, notification.Refused) and before.status == "accepted":
+            # The mail service took it, and said later that it did not send it.
+            return
         elif attempt != before.calls or not _is_unsettled(before):
             self.find(entry.stream, f"{entry.id} ends attempt {attempt}, which had ended")
 
@@ -341,8 +350,8 @@ class _Reading:
     def close(self, at: datetime) -> Books:
         self._end_command()
         for kind, numbers in self.numbers.items():
-            if len(numbers) < max(numbers, default=0):
-                missing = next(number for number in count(1) if number not in numbers)
+            missing = _missing(numbers, self.given[kind])
+            if missing is not None:
                 reference = ticket.reference(kind, missing)
                 self.find(
                     ticket.stream(reference),
@@ -381,6 +390,16 @@ class _Reading:
 
 
 _NEVER: Final = "was never tried"
+
+
+def _missing(numbers: set[int], given: set[int]) -> int | None:
+    """Give the first number that is missing and not merely before one that was given to us."""
+    before = 0
+    for number in sorted(numbers):
+        if number != before + 1 and number not in given:
+            return before + 1
+        before = number
+    return None
 
 
 def _work(event: notification.Event | grant.Event) -> Work:

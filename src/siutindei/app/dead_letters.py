@@ -9,7 +9,8 @@ import attrs
 from siutindei.app.commands import first_answer, transact
 from siutindei.app.folding import grant_of, notification_of, version_of
 from siutindei.app.identity import someone
-from siutindei.app.ports import AddressBook, Clock, CommandRepeated, EventStore, Work
+from siutindei.app.nudging import nudge, nudge_of
+from siutindei.app.ports import AddressBook, Clock, CommandRepeated, EventStore, Nudges, Work
 from siutindei.domain import fields, grant, notification
 from siutindei.domain.errors import NotFound
 from siutindei.domain.personal import of
@@ -60,6 +61,7 @@ class DeadLetters:
     store: EventStore
     clock: Clock
     addresses: AddressBook
+    nudges: Nudges
 
     def all(self) -> list[DeadLetter]:
         """List what was given up and not looked at yet, mails first."""
@@ -127,22 +129,30 @@ class DeadLetters:
         kinds: tuple[type, ...],
         decide: Callable[[Work, Sequence[Recorded], datetime], tuple[Event, ...]],
     ) -> list[DeadLetter]:
-        def work(tx: Transaction) -> list[DeadLetter]:
-            letters = [self._find(tx.views, id) for id in dict.fromkeys(ids)]
-            for letter in letters:
+        def work(tx: Transaction) -> list[tuple[DeadLetter, Recorded]]:
+            found = []
+            for letter in [self._find(tx.views, id) for id in dict.fromkeys(ids)]:
                 stream = _STREAMS[letter.work](letter.id)
                 events = tx.load(stream)
                 decided = decide(letter.work, events, self.clock.now())
-                tx.append(stream, version_of(events), decided, cause=events[-1])
-            return letters
+                (entry,) = tx.append(stream, version_of(events), decided, cause=events[-1])
+                found.append((letter, entry))
+            return found
 
         try:
-            return transact(self.store, context, work)
+            settled = transact(self.store, context, work)
         except CommandRepeated as repeated:
             streams = {stream(id) for stream in _STREAMS.values() for id in ids}
             first_answer(self.store, repeated, *kinds, same=lambda entry: entry.stream in streams)
             letters = (self._before(id) for id in repeated.event_ids)
             return [letter for letter in letters if letter is not None]
+        woken = [
+            nudge_of(letter.work, letter.id, letter.ticket, entry)
+            for letter, entry in settled
+            if isinstance(entry.event, _REDRIVEN) and letter.kind != "sign_in_code"
+        ]
+        nudge(self.nudges, woken)
+        return [letter for letter, _ in settled]
 
     def _before(self, event_id: str) -> DeadLetter | None:
         """Give a dead letter as it was before a person decided about it."""

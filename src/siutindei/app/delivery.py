@@ -96,6 +96,7 @@ class Outcome:
         attempt: the number of the call, 0 when none was made.
         message_id: what the mail port called the mail.
         error: what went wrong, without personal data.
+        error_class: whose fault a failed attempt was.
         correlation_id: what ties it to the request that caused it.
     """
 
@@ -106,6 +107,7 @@ class Outcome:
     attempt: int = 0
     message_id: str | None = None
     error: str | None = None
+    error_class: notification.ErrorClass | None = None
     correlation_id: str = ""
 
 
@@ -242,7 +244,14 @@ class Delivery:
             return self._look_up(context, step)
         return self._send(context, step, step.mail)
 
-    def _begin(self, tx: Transaction, id: str) -> Outcome | _Call:
+    def settle_only(self, context: Context, id: str) -> Outcome:
+        """Take a notification one step further as long as nothing is sent: look up, or withhold."""
+        step = transact(
+            self.store, self._step(context), lambda tx: self._begin(tx, id, may_send=False)
+        )
+        return step if isinstance(step, Outcome) else self._look_up(context, step)
+
+    def _begin(self, tx: Transaction, id: str, *, may_send: bool = True) -> Outcome | _Call:
         """Settle what needs no call, or announce the call that is to be made."""
         at = self.clock.now()
         events = tx.load(notification.stream(id))
@@ -257,7 +266,7 @@ class Delivery:
             correlation_id=events[0].context.correlation_id,
         )
         step = notification.next_step(state, at=at)
-        if step in {"nothing", "wait"}:
+        if step in {"nothing", "wait"} or (step == "send" and not may_send):
             return outcome
         if step == "look_up":
             return _Call(
@@ -611,6 +620,7 @@ def _outcome(outcome: Outcome, appended: Sequence[Recorded]) -> Outcome:
             outcome,
             result=_RESULTS.get(type(event), outcome.result),
             message_id=getattr(event, "message_id", outcome.message_id),
+            error_class=getattr(event, "error_class", outcome.error_class),
             error=getattr(event, "error", None) or outcome.error or getattr(event, "why", None),
         )
     return outcome

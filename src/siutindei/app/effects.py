@@ -28,8 +28,8 @@ def request_mail(
     fingerprint: str | None = None,
     locale: str | None = None,
     expires_at: datetime | None = None,
-) -> str | None:
-    """Ask for the mail that an event asks for, if it does; give the notification's id.
+) -> tuple[Recorded, ...]:
+    """Ask for the mail that an event asks for, if it does; give what was appended.
 
     Args:
         tx: the transaction that appended the event.
@@ -46,10 +46,10 @@ def request_mail(
     """
     kind = policy.mail_for(cause.event)
     if kind is None:
-        return None
+        return ()
     id = notification.notification_id(cause.id, kind, about=about)
     template = TEMPLATES[kind]
-    tx.append(
+    return tx.append(
         notification.stream(id),
         0,
         notification.request(
@@ -73,12 +73,16 @@ def request_mail(
         ),
         cause=cause,
     )
-    return id
 
 
-def request_grants(tx: Transaction, submitted: ticket.Submitted, cause: Recorded) -> None:
-    """Ask for the grants that an event about a ticket asks for."""
-    for requested in policy.grants_for(submitted, cause.event, cause=cause.id):
-        tx.append(
+def request_grants(
+    tx: Transaction, submitted: ticket.Submitted, cause: Recorded
+) -> tuple[Recorded, ...]:
+    """Ask for the grants that an event about a ticket asks for; give what was appended."""
+    return tuple(
+        entry
+        for requested in policy.grants_for(submitted, cause.event, cause=cause.id)
+        for entry in tx.append(
             grant.stream(requested.id), 0, grant.request(grant.INITIAL, requested), cause=cause
         )
+    )

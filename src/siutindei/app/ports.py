@@ -25,7 +25,7 @@ import attrs
 from siutindei.domain.catalogue import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
@@ -166,7 +166,8 @@ class Context:
 
     Attributes:
         command_id: a command that is repeated under the same id is carried out once.
-        actor: who: `user:<id>`, `admin:<id>`, `operator:<name>`, `worker`, `erasures`.
+        actor: who: `user:<id>`, `client:<id>` (somebody unknown at an app client), `admin:<id>`,
+            `operator:<name>`, `worker`, `erasures`.
         request_id: the request, as the way in names it.
         correlation_id: what ties together everything that follows from one request.
         causation_id: the event that made this command necessary, if one did.
@@ -449,6 +450,17 @@ class CodeRow:
     fingerprint: str
 
 
+Action = Literal["INSERT", "UPDATE"]
+
+
+@attrs.frozen(kw_only=True)
+class AuditRow:
+    """Where an event about a ticket is found: the ticket's number, and the version."""
+
+    reference: str
+    version: int
+
+
 Work = Literal["notification", "grant"]
 
 
@@ -477,6 +489,23 @@ class Views(Protocol):
         cursor: str | None = None,
     ) -> Page[ticket.Ticket]:
         """List tickets, newest first; following the cursor visits every row once.
+
+        Raises:
+            Invalid: the cursor is none of ours.
+        """
+
+    def audit_logs(
+        self,
+        *,
+        ticket_type: ticket.Type | None = None,
+        reference: str | None = None,
+        user: str | None = None,
+        action: Action | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[AuditRow]:
+        """List what was done to tickets, newest first; following the cursor visits all of it once.
 
         Raises:
             Invalid: the cursor is none of ours.
@@ -532,6 +561,12 @@ class Views(Protocol):
 
     def next_due(self) -> datetime | None:
         """Say when the next thing is due, past or future."""
+
+    def count_due(self, *, at: datetime) -> int:
+        """Count what is due."""
+
+    def find_message(self, message_id: str) -> str | None:
+        """Give the notification that the mail port took under an id."""
 
 
 @attrs.frozen(kw_only=True)
@@ -682,6 +717,146 @@ class MailPort(Protocol):
 
 
 @attrs.frozen(kw_only=True)
+class Nudge:
+    """Word that an effect is due; whoever gets it trusts the id alone and asks the ledger.
+
+    Attributes:
+        work: a notification or a grant.
+        id: its id.
+        ticket: the number of the ticket that it is about.
+        event_id: the event that made it due.
+        request_id: the request that did.
+        correlation_id: what ties it to the request that caused it.
+    """
+
+    work: Work
+    id: str
+    ticket: str | None
+    event_id: str
+    request_id: str
+    correlation_id: str
+
+    @property
+    def event_type(self) -> str:
+        """What the message is called."""
+        return f"{self.work}.due"
+
+    @property
+    def message(self) -> dict[str, str | None]:
+        """The message, as the contract has it."""
+        return {
+            "event_type": self.event_type,
+            "ticket_id": self.ticket,
+            f"{self.work}_id": self.id,
+            "event_id": self.event_id,
+            "request_id": self.request_id,
+            "correlation_id": self.correlation_id,
+        }
+
+
+class Nudges(Protocol):
+    """Waking whoever works on what is due; no message has to arrive."""
+
+    @property
+    def can_send(self) -> bool:
+        """Whether anybody is woken at all; without it the worker asks the ledger."""
+
+    def send(self, nudges: Sequence[Nudge]) -> None:
+        """Send nudges; some may be sent when it fails.
+
+        Raises:
+            Unavailable: not all of them were sent.
+            Unusable: they cannot be, as this is set up.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class QueuedLetter:
+    """A message that lies on the dead-letter queue.
+
+    Attributes:
+        body: the message.
+        reason: why it was put there; None when the queue moved it.
+        was_redriven: whether it was sent again once before.
+        handle: what the queue knows it by, for as long as it is ours.
+    """
+
+    body: str = attrs.field(repr=False)
+    reason: str | None = None
+    was_redriven: bool = False
+    handle: str = attrs.field(default="", repr=False)
+
+
+class DeadLetterQueue(Protocol):
+    """The messages that came to nothing. Every method may raise Unavailable.
+
+    What lies there is no dead letter yet: dead letters are in the ledger.
+    """
+
+    def put(self, body: str, *, reason: str) -> None:
+        """Put a message there.
+
+        Raises:
+            Unusable: there is no such queue.
+        """
+
+    def letters(self, *, limit: int) -> Sequence[QueuedLetter]:
+        """Take up some messages; each is ours until it is settled, or for a minute."""
+
+    def redrive(self, letter: QueuedLetter) -> None:
+        """Send a message again, and take it away here."""
+
+    def remove(self, letter: QueuedLetter) -> None:
+        """Take a message away."""
+
+    def release(self, letters: Sequence[QueuedLetter]) -> None:
+        """Let messages lie."""
+
+
+ReportKind = Literal[
+    "accepted", "delivered", "delayed", "bounced", "complained", "rejected", "ignored"
+]
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What the mail service reports of one mail; nothing in it is personal.
+
+    Attributes:
+        kind: what became of the mail; `ignored` is what we have no use for.
+        name: what the service calls this kind of report.
+        message_id: what the service calls the mail.
+        notification_id: the notification that the mail was tagged with; None without tags.
+        feedback_id: what tells this report from another one; the same when it comes twice.
+        at: when it happened; None when that cannot be read.
+        main_type: the type of a bounce, a delay or a complaint.
+        sub_type: more precisely.
+        status: the status code of the receiving server.
+    """
+
+    kind: ReportKind
+    name: str
+    message_id: str = ""
+    notification_id: str | None = None
+    feedback_id: str = ""
+    at: datetime | None = None
+    main_type: str = ""
+    sub_type: str = ""
+    status: str | None = None
+
+
+class ReportReader(Protocol):
+    """Reads what the mail service reports."""
+
+    def read(self, message: Mapping[str, object]) -> Report:
+        """Read a report, whatever is missing in it or new.
+
+        Raises:
+            Invalid: it is none.
+        """
+
+
+@attrs.frozen(kw_only=True)
 class Organization:
     """An organization of the platform's catalogue."""
 
@@ -764,3 +939,173 @@ class IdentityProvider(Protocol):
         Raises:
             GrantError: the provider did not take it.
         """
+
+
+class LastSignIns(Protocol):
+    """When users signed in last, as the identity provider keeps it."""
+
+    def note(self, user: str, *, at: datetime) -> None:
+        """Remember that a user signed in; by the name that the provider knows them by.
+
+        Raises:
+            Unavailable: the provider did not answer, or not now.
+            Unusable: it does not take it.
+        """
+
+
+# --- the account at SES ---------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class SesAccount:
+    """What SES says of the account.
+
+    Attributes:
+        sending_enabled: whether it sends at all.
+        production: whether it is out of the sandbox, in which it mails to verified addresses only.
+        enforcement: what AWS thinks of it: HEALTHY, PROBATION or SHUTDOWN.
+        quota: recipients in a rolling day; negative for any number.
+        sent: how many of those are used.
+        suppressed: why an address gets on the account's suppression list: BOUNCE, COMPLAINT.
+    """
+
+    sending_enabled: bool
+    production: bool
+    enforcement: str
+    quota: float
+    sent: float
+    suppressed: frozenset[str]
+
+
+@attrs.frozen(kw_only=True)
+class SesIdentity:
+    """What SES says of a domain that we send from.
+
+    Attributes:
+        verified: whether it may send.
+        dkim: how far its signature is: SUCCESS, PENDING, NOT_STARTED, ...
+        dkim_signs: whether mails are signed.
+        dkim_records: the names and values that DNS has to have for it (CNAME).
+        mail_from: the domain that bounces go to; None for one of SES's.
+        mail_from_status: how far that is: SUCCESS, PENDING, FAILED, ...
+    """
+
+    verified: bool
+    dkim: str
+    dkim_signs: bool
+    dkim_records: tuple[tuple[str, str], ...] = ()
+    mail_from: str | None = None
+    mail_from_status: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class SesDestination:
+    """Where a configuration set publishes what becomes of its mails.
+
+    Attributes:
+        name: its name.
+        enabled: whether it does.
+        events: what it publishes: BOUNCE, COMPLAINT, ...
+        topic: the ARN of the SNS topic that it goes to; None for anything else.
+    """
+
+    name: str
+    enabled: bool
+    events: frozenset[str]
+    topic: str | None
+
+
+@attrs.frozen(kw_only=True)
+class SesConfigurationSet:
+    """What SES says of a configuration set.
+
+    Attributes:
+        sending_enabled: whether mails are sent under it.
+        max_delivery: for how long SES tries to deliver a mail, in seconds; None for its default.
+        suppressed: as for the account; None when it is as the account has it.
+        destinations: where it publishes what happens.
+    """
+
+    sending_enabled: bool
+    max_delivery: int | None
+    suppressed: frozenset[str] | None
+    destinations: tuple[SesDestination, ...]
+
+
+class SesSettings(Protocol):
+    """How SES is set up.
+
+    Each method is one or two requests, of which SES takes one a second; it waits for its turn.
+
+    Raises:
+        Unavailable: SES cannot be reached, or is asked too often.
+        Unusable: there are no credentials, or they do not allow it, or SES refuses it for good.
+    """
+
+    def account(self) -> SesAccount:
+        """Look at the account."""
+
+    def identity(self, domain: str) -> SesIdentity | None:
+        """Look at a domain; None when SES does not know it."""
+
+    def configuration_set(self, name: str) -> SesConfigurationSet | None:
+        """Look at a configuration set; None when there is none."""
+
+    def suppress(self, reasons: Collection[str]) -> None:
+        """Say why an address gets on the account's suppression list."""
+
+    def create_identity(self, domain: str) -> SesIdentity:
+        """Begin to verify a domain: SES signs for it once DNS has its records."""
+
+    def set_mail_from(self, domain: str, mail_from: str) -> None:
+        """Say which domain bounces go to."""
+
+    def create_configuration_set(self, name: str, *, max_delivery: int | None) -> None:
+        """Make a configuration set."""
+
+    def limit_delivery(self, name: str, *, max_delivery: int) -> None:
+        """Say for how long SES tries to deliver; the set's other options stay."""
+
+    def publish(self, name: str, destination: SesDestination, *, is_new: bool) -> None:
+        """Make or replace an event destination of a configuration set."""
+
+
+SuppressionReason = Literal["BOUNCE", "COMPLAINT"]
+
+
+@attrs.frozen(kw_only=True)
+class SesSuppression:
+    """An address that SES does not mail to.
+
+    Attributes:
+        address: the address.
+        reason: why it is on the list.
+        since: when it was put there, or last changed.
+        message_id: the mail that brought it there, when SES knows and says it.
+    """
+
+    address: str = attrs.field(repr=False)
+    reason: SuppressionReason
+    since: datetime
+    message_id: str | None = None
+
+
+class SesSuppressions(Protocol):
+    """The list of addresses that the account at SES does not mail to; paced as `SesSettings` is.
+
+    Raises:
+        Unavailable: as for `SesSettings`.
+        Unusable: as for `SesSettings`; in the sandbox, also for every `put`.
+    """
+
+    def list(self) -> Iterator[SesSuppression]:
+        """Give every address, asked for page by page."""
+
+    def get(self, address: str) -> SesSuppression | None:
+        """Look for one address; None when it is not on the list."""
+
+    def put(self, address: str, reason: SuppressionReason) -> None:
+        """Put an address on the list; one that is there gets the new reason."""
+
+    def delete(self, address: str) -> None:
+        """Take an address from the list; one that is not there is left alone."""

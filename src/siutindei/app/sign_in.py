@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from siutindei.app.commands import first_answer, transact
-from siutindei.app.delivery import Delivery
+from siutindei.app.delivery import Delivery, Outcome
 from siutindei.app.effects import request_mail
 from siutindei.app.folding import challenges_of, person_of, version_of
 from siutindei.app.identity import user_id
+from siutindei.app.pace import Pace
 from siutindei.app.ports import (
     AddressBook,
     Clock,
@@ -32,7 +33,7 @@ from siutindei.domain.notification import notification_id
 from siutindei.domain.personal import of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from siutindei.app.ports import (
         Context,
@@ -55,11 +56,13 @@ class Started:
         expires_at: when it takes no more answers.
         notification: the mail that carries the code; None for an address that nobody signed up
             with, to whom the rest looks the same.
+        mail: what became of that mail while the one who signs in waited; None when nothing did.
     """
 
     challenge: str
     expires_at: datetime
     notification: str | None
+    mail: Outcome | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +84,7 @@ class SignIn:
     codes: Codes
     delivery: Delivery
     limits: challenge.Limits
+    pace: Pace = attrs.field(factory=Pace)
 
     def sign_up(self, context: Context, *, email: object, locale: object = None) -> str:
         """Open an account for an address, unless it has one; give the user's id.
@@ -141,6 +145,8 @@ class SignIn:
         email: object,
         user: str | None,
         locale: object = None,
+        verified: bool = True,
+        issued: Callable[[Started], None] = lambda _: None,
     ) -> Started:
         """Start a sign-in: a challenge, and the mail that carries its code.
 
@@ -153,8 +159,13 @@ class SignIn:
             client: the app client.
             email: the address, as the identity provider knows it.
             user: the identity provider's id; None when nobody has that address: the same steps are
-                taken and the same limits charged, and no mail is sent.
+                taken, the same limits charged and the same time taken, and no mail is sent.
             locale: the language of the mail; by default the user's.
+            verified: whether the identity provider takes the address for theirs. If not, and if
+                they never answered a code that went there, they are treated as nobody; so are those
+                who were erased.
+            issued: is told of the challenge before its mail is waited for; what it raises keeps
+                the mail from being sent now.
 
         Raises:
             Invalid: `email`, `locale`, `client` or `user`.
@@ -166,10 +177,12 @@ class SignIn:
         known = None if user is None else user_id("user", user)
         fingerprint = self.addresses.fingerprint(address)
         try:
-            result = transact(
+            result, is_new = transact(
                 self.store,
                 context,
-                lambda tx: self._issue(tx, app_client, address, fingerprint, known, language),
+                lambda tx: self._issue(
+                    tx, app_client, address, fingerprint, known, language, verified=verified
+                ),
             )
         except CommandRepeated as repeated:
             first = first_answer(
@@ -179,13 +192,21 @@ class SignIn:
                 challenge.LimitReached,
                 same=lambda entry: entry.stream == challenge.stream(app_client, fingerprint),
             )
-            result = _refusal(first) or _started([first])
+            result, is_new = _refusal(first) or _started([first]), False
         if isinstance(result, challenge.TooManySignIns):
             raise result
+        issued(result)
+        began = self.clock.now()
         if result.notification is not None:
-            self.delivery.deliver_now(
+            outcome = self.delivery.deliver_now(
                 context, result.notification, tries=MAIL_TRIES, within=MAIL_WITHIN
             )
+            if is_new:
+                self.pace.note((self.clock.now() - began).total_seconds())
+            return attrs.evolve(result, mail=outcome)
+        if is_new:
+            # Who gets no mail waits as long as others wait for theirs.
+            self.clock.sleep(self.pace.next())
         return result
 
     def _issue(
@@ -196,17 +217,22 @@ class SignIn:
         fingerprint: str,
         user: str | None,
         locale: str | None,
-    ) -> Started | challenge.TooManySignIns:
+        *,
+        verified: bool,
+    ) -> tuple[Started | challenge.TooManySignIns, bool]:
+        """Give the challenge, or what forbids it, and whether the challenge is a new one."""
         # The time is read after the lock is held: what waited for it comes later.
         at = self.clock.now()
         stream = challenge.stream(client, fingerprint)
         events = tx.load(stream, newest=challenge.NEWEST)
         state = challenges_of(events)
-        if challenge.reusable(state, user=user, limits=self.limits, at=at) is not None:
-            return _started(events)
         person_events = () if user is None else tx.load(person.stream(user))
         known = person_of(person_events)
         proved = known.proof(fingerprint) is not None
+        if known.erased_at is not None or not (verified or proved):
+            user = None
+        if challenge.reusable(state, user=user, limits=self.limits, at=at) is not None:
+            return _started(events), False
         counts = tx.views.code_counts(
             client=client, fingerprint=fingerprint, since=at - challenge.WINDOW
         )
@@ -229,7 +255,7 @@ class SignIn:
             self._sign_up(tx, person_events, user, address, fingerprint, language)
         appended = tx.append(stream, version_of(events), decided)
         if refused is not None:
-            return refused
+            return refused, False
         started = _started(appended)
         request_mail(
             tx,
@@ -243,7 +269,7 @@ class SignIn:
             locale=language,
             expires_at=started.expires_at,
         )
-        return started
+        return started, True
 
     def resume(self, challenge_id: str) -> Started:
         """Give a challenge again, after a wrong answer: the same, and no mail.

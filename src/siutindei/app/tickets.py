@@ -10,12 +10,14 @@ from siutindei.app.commands import first_answer, transact
 from siutindei.app.effects import request_grants, request_mail
 from siutindei.app.folding import person_of, ticket_of, version_of
 from siutindei.app.identity import Someone, someone, user_id
+from siutindei.app.nudging import nudge, nudges_for
 from siutindei.app.ports import (
     AddressBook,
     Clock,
     CommandRepeated,
     EventStore,
     Ids,
+    Nudges,
     Organization,
     OrganizationDirectory,
     Page,
@@ -26,12 +28,13 @@ from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal, of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from siutindei.app.ports import (
         Context,
         Recorded,
         Transaction,
+        Vault,
     )
 
 LIST_DEFAULT: Final = 50
@@ -44,6 +47,26 @@ _WIRE_STATUS: Final[Mapping[ticket.Status, str]] = {
 }
 WIRE_STATUSES: Final[Mapping[str, ticket.Status]] = {
     wire: status for status, wire in _WIRE_STATUS.items()
+}
+
+
+@attrs.frozen(kw_only=True)
+class _OldEvent:
+    """What a message of the old API brings: a type of ticket, and what its submitter is called."""
+
+    ticket_type: ticket.Type
+    who: str
+
+
+#: The messages of the platform's old API, as the contract has them.
+OLD_EVENTS: Final[Mapping[str, _OldEvent]] = {
+    "manager_request.submitted": _OldEvent(ticket_type="access_request", who="requester"),
+    "organization_suggestion.submitted": _OldEvent(
+        ticket_type="organization_suggestion", who="suggester"
+    ),
+    "organization_feedback.submitted": _OldEvent(
+        ticket_type="organization_feedback", who="submitter"
+    ),
 }
 
 
@@ -64,6 +87,7 @@ class Tickets:
     ids: Ids
     addresses: AddressBook
     directory: OrganizationDirectory
+    nudges: Nudges
     stars: int
 
     def submit(
@@ -75,6 +99,7 @@ class Tickets:
         email: object,
         body: Mapping[str, object],
         vouched: bool = False,
+        needs_proof: bool = False,
         locale: object = None,
     ) -> ticket.Ticket:
         """Take a ticket, and ask for the notice to support.
@@ -86,10 +111,12 @@ class Tickets:
             email: their address.
             body: the request body of the wire contract, unchecked.
             vouched: whether the identity provider's token says that the address is theirs.
+            needs_proof: whether to refuse an address that nobody vouches for and no code proved.
             locale: the language that they read; by default the one that they signed up with.
 
         Raises:
             Invalid: names the field.
+            AddressNotProved: a proof is needed, and there is none.
             NotFound: feedback on an organization that does not exist.
             PendingTicket: they have a pending ticket of this type.
             PersonErased: they were erased: nothing that they write could be kept.
@@ -100,28 +127,97 @@ class Tickets:
         submission = self._check(ticket_type, body)
         try:
             # A number that somebody else took meanwhile is a lost race: the next one is tried.
-            return transact(
+            taken, asked = transact(
                 self.store,
                 context,
-                lambda tx: self._submit(tx, submission, submitter, address, language, vouched),
+                lambda tx: self._submit(
+                    tx, submission, submitter, address, language, vouched, needs_proof
+                ),
             )
         except CommandRepeated as repeated:
             first = first_answer(
                 self.store,
                 repeated,
                 ticket.Submitted,
-                same=lambda entry: self._says(entry, submission, submitter, address),
+                same=lambda entry: self._says(self.store, entry, submission, submitter, address),
             )
             return self.show(_reference(first))
+        nudge(self.nudges, nudges_for(asked))
+        return taken
+
+    def take(
+        self, context: Context, *, event_type: str, body: Mapping[str, object]
+    ) -> tuple[ticket.Ticket, bool]:
+        """Take what the platform's old API published, and say whether it is new.
+
+        The same number with the same content is the same submission again. The same number with
+        other content is a second one: it gets a number of its own, and the event names the number
+        that it came with. No token comes with it, so nobody vouches for the address; and no pending
+        ticket is in its way, because its submitter was told already that it was taken.
+
+        Args:
+            context: who asks.
+            event_type: one of `OLD_EVENTS`.
+            body: the message, unchecked.
+
+        Raises:
+            Invalid: names the field.
+            PersonErased: the submitter was erased.
+        """
+        old = OLD_EVENTS[event_type]
+        came_with = ticket.claimed("ticket_id", body.get("ticket_id"), old.ticket_type)
+        submitter = user_id(f"{old.who}_id", body.get(f"{old.who}_id"))
+        email = f"{old.who}_email"
+        address = self.addresses.normalise(body.get(email), field=email)
+        submission = _old_submission(old.ticket_type, body)
+
+        def work(tx: Transaction) -> tuple[ticket.Ticket, tuple[Recorded, ...]]:
+            for entry in self._claims(tx, came_with, submitter, old.ticket_type):
+                if self._says(tx, entry, submission, submitter, address):
+                    return tx.open_all(ticket_of(tx.load(entry.stream))), ()
+            return self._submit(
+                tx,
+                submission,
+                submitter,
+                address,
+                None,
+                vouched=False,
+                needs_proof=False,
+                came_with=came_with,
+            )
+
+        taken, asked = transact(self.store, context, work)
+        nudge(self.nudges, nudges_for(asked))
+        return taken, bool(asked)
+
+    def _claims(
+        self, tx: Transaction, came_with: str, submitter: str, ticket_type: ticket.Type
+    ) -> Iterator[Recorded]:
+        """Give the submissions that came with a number: who has it, and theirs who claimed it."""
+        yield from tx.load(ticket.stream(came_with), until=1)
+        cursor = None
+        while True:
+            page = tx.views.tickets(ticket_type=ticket_type, submitter=submitter, cursor=cursor)
+            for item in page.items:
+                if item.submitted and item.submitted.claimed_reference == came_with:
+                    yield from tx.load(ticket.stream(item.submitted.reference), until=1)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def _says(
-        self, entry: Recorded, submission: ticket.Submission, submitter: str, address: str
+        self,
+        vault: Vault,
+        entry: Recorded,
+        submission: ticket.Submission,
+        submitter: str,
+        address: str,
     ) -> bool:
         """Whether a ticket was submitted with this very content."""
         said = entry.event
         if not isinstance(said, ticket.Submitted) or said.submitter != submitter:
             return False
-        opened = self.store.open_all(said)
+        opened = vault.open_all(said)
         if opened.submitter_email.is_erased:
             # What was said is gone; that it is the same person and type is all there is to compare.
             return said.ticket_type == submission.ticket_type
@@ -135,6 +231,8 @@ class Tickets:
             assurance=said.assurance,
             locale=said.locale,
             pending=None,
+            taken=said.rule == ticket.TAKEN_RULE,
+            claimed_reference=said.claimed_reference,
             at=said.at,
         )
         return expected == (opened,)
@@ -170,15 +268,25 @@ class Tickets:
         address: str,
         locale: str | None,
         vouched: bool,  # noqa: FBT001
-    ) -> ticket.Ticket:
+        needs_proof: bool,  # noqa: FBT001
+        came_with: str | None = None,
+    ) -> tuple[ticket.Ticket, tuple[Recorded, ...]]:
         at = self.clock.now()
         fingerprint = self.addresses.fingerprint(address)
-        reference = ticket.reference(
-            submission.ticket_type, tx.views.next_number(submission.ticket_type)
+        has_number = came_with is not None and not tx.load(ticket.stream(came_with), newest=1)
+        reference = (
+            came_with
+            if came_with is not None and has_number
+            else ticket.reference(
+                submission.ticket_type, tx.views.next_number(submission.ticket_type)
+            )
         )
         known = person_of(tx.load(person.stream(submitter)))
         if known.erased_at is not None:
             raise person.PersonErased(submitter)
+        assurance = known.proof(fingerprint) or ("token" if vouched else "none")
+        if needs_proof and assurance == "none":
+            raise ticket.AddressNotProved
         id = self.ids.uuid()
         decided = ticket.submit(
             submission,
@@ -187,16 +295,18 @@ class Tickets:
             submitter=submitter,
             email=address,
             fingerprint=fingerprint,
-            assurance=known.proof(fingerprint) or ("token" if vouched else "none"),
+            assurance=assurance,
             locale=locale or known.locale,
             pending=tx.views.pending(submitter=submitter, ticket_type=submission.ticket_type),
+            taken=came_with is not None,
+            claimed_reference=None if has_number else came_with,
             at=at,
         )
         (submitted,) = tx.append(ticket.stream(reference), 0, decided)
         if vouched:
             self._prove(tx, known, submitter, address, fingerprint, cause=submitted)
-        request_mail(tx, submitted, at=at, about=id, ticket=reference)
-        return ticket_of([submitted])
+        asked = request_mail(tx, submitted, at=at, about=id, ticket=reference)
+        return ticket_of([submitted]), asked
 
     def _prove(
         self,
@@ -254,6 +364,10 @@ class Tickets:
             status=status, ticket_type=ticket_type, submitter=submitter, limit=limit, cursor=cursor
         )
         return attrs.evolve(page, items=tuple(self.store.open_all(item) for item in page.items))
+
+    def pending_count(self, ticket_type: ticket.Type | None = None) -> int:
+        """Count the tickets that wait for a decision."""
+        return self.store.views.pending_count(ticket_type)
 
     def approve(
         self,
@@ -329,7 +443,7 @@ class Tickets:
         decide: Callable[[ticket.Ticket], tuple[ticket.Event, ...]],
         assigned: Organization | None,
     ) -> Decided:
-        def work(tx: Transaction) -> ticket.Ticket:
+        def work(tx: Transaction) -> tuple[ticket.Ticket, tuple[Recorded, ...]]:
             found = tx.views.find_ticket(reference_or_id)
             if found is None or found.submitted is None:
                 raise NotFound("ticket", reference_or_id)
@@ -337,8 +451,8 @@ class Tickets:
             events = tx.load(stream)
             (decided,) = tx.append(stream, version_of(events), decide(ticket_of(events)))
             submitted = tx.open_all(found.submitted)
-            request_grants(tx, submitted, decided)
-            request_mail(
+            grants = request_grants(tx, submitted, decided)
+            mail = request_mail(
                 tx,
                 decided,
                 at=self.clock.now(),
@@ -349,10 +463,10 @@ class Tickets:
                 fingerprint=submitted.fingerprint,
                 locale=submitted.locale,
             )
-            return tx.open_all(ticket_of([*events, decided]))
+            return tx.open_all(ticket_of([*events, decided])), (*mail, *grants)
 
         try:
-            after = transact(self.store, context, work)
+            after, asked = transact(self.store, context, work)
         except CommandRepeated as repeated:
             about = self.show(reference_or_id).submitted
             first = first_answer(
@@ -364,7 +478,30 @@ class Tickets:
                 ),
             )
             after = self.show(_reference(first))
+        else:
+            nudge(self.nudges, nudges_for(asked))
         return Decided(ticket=after, organization=_organization_of(after, assigned))
+
+
+def _old_submission(ticket_type: ticket.Type, body: Mapping[str, object]) -> ticket.Submission:
+    """Check what the old API published; it looked the organization and the labels up itself."""
+    match ticket_type:
+        case "access_request":
+            return ticket.access_request(body)
+        case "organization_suggestion":
+            return ticket.suggestion(body)
+        case "organization_feedback":
+            renamed = {
+                "stars": body.get("feedback_stars"),
+                "label_ids": body.get("feedback_label_ids"),
+                "description": body.get("feedback_text"),
+            }
+            name = fields.required_line(
+                "organization_name", body.get("organization_name"), most=200
+            )
+            return ticket.feedback({**body, **renamed}, organization_name=name)
+        case never:
+            assert_never(never)
 
 
 def _require_user(reviewer: Someone) -> None:

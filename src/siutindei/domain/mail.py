@@ -39,6 +39,12 @@ PRIVACY_PAGE: Final = "https://siutindei-www.lx-software.com/privacy"
 #: The link's only parameter. Sign-in pages take one that is named `code` for OAuth's.
 LINK_PARAMETER: Final = "otp"
 
+#: What each lane's mails are sent under at SES: its delivery limit, and where its feedback goes.
+CONFIGURATION_SETS: Final[Mapping[notification.Lane, str]] = {
+    "codes": "siutindei-codes",
+    "tickets": "siutindei-tickets",
+}
+
 Language = Literal["en", "zh-HK"]
 #: Hong Kong has had one offset all year round since 1979.
 HONG_KONG: Final = timezone(timedelta(hours=8))
@@ -66,6 +72,13 @@ def languages(locale: str | None) -> tuple[Language, ...]:
 
 
 # --- from whom, to whom --------------------------------------------------------------------------
+
+#: Which function of the deployment sends the mails of a lane; no other one sends any. Its role is
+#: held against this table.
+DISPATCHERS: Final[Mapping[str, notification.Lane]] = {
+    "create_auth_challenge": "codes",
+    "processor": "tickets",
+}
 
 
 @attrs.frozen(kw_only=True)

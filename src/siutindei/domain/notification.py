@@ -299,6 +299,8 @@ _RANK: Final[Mapping[Status, int]] = {
     "bounced": 3,
     "complained": 4,
 }
+#: A mail in one of these may turn out to be rejected after it was taken.
+_UNTIL_REJECTED: Final[frozenset[Status]] = frozenset({"attempting", "unknown", "accepted"})
 
 
 @attrs.frozen(kw_only=True)
@@ -624,6 +626,56 @@ def settle_unknown(
         error="the outcome was still unknown after the settle time",
         at=at,
     )
+
+
+def hear(
+    notification: Notification, *, message_id: str, heard: Feedback | None = None, at: datetime
+) -> tuple[Event, ...]:
+    """Record what is reported of a mail: that it was taken and, if anything, what became of it.
+
+    Quiet when that is known. Reports come in any order, twice, and before the call's own answer:
+    whatever is reported of a mail says that it was taken, under that id ("" when it names none).
+    """
+    accepted = _taken(notification, message_id, at=at)
+    if heard is None or heard.feedback_id in notification.feedback:
+        return accepted
+    return (*accepted, heard)
+
+
+def reject(
+    notification: Notification, *, message_id: str, error: str, at: datetime
+) -> tuple[Event, ...]:
+    """Record that a mail which was taken is not sent after all: it becomes a dead letter.
+
+    Quiet when that is known, and when it is said of an earlier call than the newest.
+    """
+    accepted = _taken(notification, message_id, at=at)
+    newest = accepted or (notification.message_id == message_id and not notification.call_open)
+    if not newest or notification.status not in _UNTIL_REJECTED:
+        return ()
+    return (
+        *accepted,
+        Refused(attempt=notification.calls, error=error, at=at),
+        DeadLettered(why="permanent_error", at=at),
+    )
+
+
+def _taken(notification: Notification, message_id: str, *, at: datetime) -> tuple[Event, ...]:
+    """Record that a report says under which id the mail was taken, if it says so."""
+    if not message_id:
+        return ()
+    attempt = notification.calls
+    return accept(notification, attempt=attempt, message_id=message_id, how="feedback", at=at)
+
+
+def exhaust_receives(notification: Notification, *, at: datetime) -> tuple[Event, ...]:
+    """Give up what nobody could even begin: every message about it came to nothing.
+
+    Quiet unless the next step is to send it.
+    """
+    if next_step(notification, at=at) != "send":
+        return ()
+    return (DeadLettered(why="receives_exhausted", at=at),)
 
 
 def give_up(notification: Notification, *, error: str, at: datetime) -> tuple[Event, ...]:

@@ -34,6 +34,9 @@ PREFIXES: Final[Mapping[Type, str]] = {
     "organization_feedback": "F",
 }
 SUBMIT_RULE: Final = "ticket.one_pending_per_user_and_type.v1"
+#: What the platform's old API took is taken, however many tickets of the user are pending: the
+#: user was told so already.
+TAKEN_RULE: Final = "ticket.taken_by_the_old_api.v1"
 DECIDE_RULE: Final = "ticket.decided_once.v1"
 TEXT_MOST: Final = 5000
 
@@ -46,6 +49,23 @@ def stream(reference: str) -> str:
 def reference(ticket_type: Type, number: int) -> str:
     """Write a ticket's number: at least five digits, more when they are needed."""
     return f"{PREFIXES[ticket_type]}{number:05d}"
+
+
+def claimed(name: str, value: object, ticket_type: Type) -> str:
+    """Check a number that a ticket of a type comes with.
+
+    Raises:
+        Invalid: names the field.
+    """
+    text = fields.required_line(name, value, most=10)
+    digits = text[1:]
+    if (
+        not (digits.isascii() and digits.isdigit())
+        or int(digits) == 0
+        or (reference(ticket_type, int(digits)) != text)
+    ):
+        raise Invalid(name, f"must be a number such as {reference(ticket_type, 1)}")
+    return text
 
 
 # --- events: these are storage formats; a change needs a new version and an upcast ----------------
@@ -273,6 +293,8 @@ def submit(
     assurance: Assurance,
     locale: str | None,
     pending: str | None,
+    taken: bool = False,
+    claimed_reference: str | None = None,
     at: datetime,
 ) -> tuple[Event, ...]:
     """Record a submission.
@@ -287,12 +309,14 @@ def submit(
         assurance: how we know that the address is theirs.
         locale: the language that they read.
         pending: the reference of their pending ticket of this type.
+        taken: whether the platform's old API took it already: then a pending one is no hindrance.
+        claimed_reference: the number that the old API gave it, when another submission has that.
         at: when.
 
     Raises:
         PendingTicket: they have a pending ticket of this type.
     """
-    if pending is not None:
+    if pending is not None and not taken:
         raise PendingTicket(pending)
 
     def own(text: str | None) -> Personal | None:
@@ -320,6 +344,8 @@ def submit(
             feedback_stars=submission.feedback_stars,
             feedback_label_ids=submission.feedback_label_ids,
             feedback_text=own(submission.feedback_text),
+            claimed_reference=claimed_reference,
+            rule=TAKEN_RULE if taken else SUBMIT_RULE,
             at=at,
         ),
     )
@@ -421,6 +447,13 @@ class PendingTicket(Refused):
     def __init__(self, reference: str) -> None:
         super().__init__(f"{reference} of the same type is still pending; wait for its decision")
         self.reference = reference
+
+
+class AddressNotProved(Refused):
+    """Nobody vouches for the submitter's address, and they never answered a code at it."""
+
+    def __init__(self) -> None:
+        super().__init__("the address is not verified; sign in with a mailed code once")
 
 
 class AlreadyDecided(Refused):

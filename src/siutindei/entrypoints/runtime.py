@@ -35,22 +35,33 @@ class _Container:
 _container: Final = _Container()
 
 
-def services() -> Services:
+def services(
+    *, keeps: bool = True, defaults: Mapping[str, str] | None = None, **seams: Any
+) -> Services:
     """Give the application, as the environment configures it.
+
+    Args:
+        keeps: whether the history is used; who has no use for it needs no database.
+        defaults: settings for what the environment leaves out.
+        **seams: parts to build it with, when this is what builds it; see `bootstrap.build`.
 
     Raises:
         Invalid: a setting is wrong.
         Unusable: the database is a file that goes with the container.
     """
     if _container.services is None:
-        settings = read_settings(os.environ)
+        settings = read_settings({**(defaults or {}), **os.environ})
         in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
-        if in_lambda and settings.postgres_url is None and not _may_be_lost():
+        lasts = in_lambda and not _may_be_lost()
+        if keeps and lasts and settings.postgres_url is None:
             raise Unusable(
                 "SIUTINDEI_DATABASE names a file, and a file goes with its container; name a "
                 "PostgreSQL database, or set SIUTINDEI_ALLOW_EPHEMERAL=1 to lose everything"
             )
-        _container.services = build(settings)
+        if lasts:
+            # A container that made a key would be the only one to have it.
+            seams.setdefault("may_make_keys", False)
+        _container.services = build(settings, **seams)
     return _container.services
 
 

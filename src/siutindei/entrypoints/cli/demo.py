@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from siutindei.domain.errors import Refused
+from siutindei.domain.errors import Invalid, Refused
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import echo, print_fields, print_json, print_table
 
@@ -47,6 +47,13 @@ class _Story:
     """One telling; each telling has its own people, so that a home can hold several."""
 
     def __init__(self, installation: Installation, *, quiet: bool) -> None:
+        maildir = installation.settings.maildir
+        if maildir is None:
+            raise Invalid(
+                "SIUTINDEI_MAIL",
+                "must be a maildir for the demo: it reads the mails of people who do not exist",
+            )
+        self.maildir = maildir
         self.installation = installation
         self.services: Services = installation.services
         self.quiet = quiet
@@ -201,9 +208,12 @@ class _Story:
         echo("\nWhere to look:")
         print_fields(
             [
-                (f"  {settings.maildir / 'new'}", "the mails; any mail reader opens them"),
+                (f"  {self.maildir / 'new'}", "the mails; any mail reader opens them"),
                 (f"  {settings.sqlite_path}", "the history and its read models (SQLite)"),
-                (f"  {settings.file('SIUTINDEI_DIRECTORY')}", "what the grants changed"),
+                (
+                    f"  {settings.text('SIUTINDEI_DIRECTORY').removeprefix('file:')}",
+                    "what the grants changed",
+                ),
             ]
         )
         echo("\nWhat to try:")
@@ -227,8 +237,7 @@ class _Story:
         return self.installation.context()
 
     def mails(self) -> list[Path]:
-        maildir = self.installation.settings.maildir
-        return [*(maildir / "new").iterdir(), *(maildir / "cur").iterdir()]
+        return [*(self.maildir / "new").iterdir(), *(self.maildir / "cur").iterdir()]
 
     def code_in_mail(self, notification: str) -> str:
         """Read the code as a person does: in the mail."""

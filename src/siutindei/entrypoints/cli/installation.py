@@ -198,8 +198,13 @@ def _problems(installation: Installation) -> Iterator[Problem]:
     except PortError as error:
         yield _problem(error)
         return
+    try:
+        _ = services.mail
+    except PortError as error:
+        what, _, mend = str(error).partition("; ")
+        yield Problem(what, mend or "name another place for mails: SIUTINDEI_MAIL")
     maildir = installation.settings.maildir
-    if not _can_be_written(maildir):
+    if maildir is not None and not _can_be_written(maildir):
         yield Problem(f"{maildir} cannot be written", f"correct its owner and its mode: {maildir}")
     for name in ("SIUTINDEI_CODE_KEYS", "SIUTINDEI_VAULT_KEYS", "SIUTINDEI_INDEX_KEY"):
         path = installation.settings.file(name)

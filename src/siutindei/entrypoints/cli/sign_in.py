@@ -38,12 +38,13 @@ def start(installation: Installation, email: str, locale: str | None) -> None:
     if installation.json:
         print_json({"challenge": started.challenge, "expires_at": iso(started.expires_at)})
         return
+    maildir = installation.settings.maildir
     print_fields(
         [
             ("challenge", started.challenge),
             ("expires", started.expires_at),
             ("user", user),
-            ("mail", installation.settings.maildir / "new"),
+            ("mail", maildir and maildir / "new"),
             (
                 "answer with",
                 installation.command_line("sign-in", "answer", started.challenge, "CODE"),

@@ -1,0 +1,66 @@
+"""The processor: a Lambda function behind the queue of nudges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from siutindei.entrypoints import runtime, sqs
+
+if TYPE_CHECKING:
+    from siutindei.app.processing import Processed, Processing
+
+
+def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
+    """Work on a batch of SQS records; give those that are to be received again."""
+    counts: Counter[str] = Counter()
+
+    def work(processing: Processing, record: sqs.Record, log: Any) -> bool:
+        done = processing.work_on(
+            sqs.command(runtime.services(), context, record, actor="worker"),
+            record.body,
+            event_type=record.event_type,
+            receives=record.receives,
+        )
+        counts[_metric(done)] += 1
+        _tell(log, record, done)
+        return done.again
+
+    answered = sqs.answer(event, context, ready=lambda: runtime.services().processing, work=work)
+    if counts:
+        runtime.emit({name: (count, "Count") for name, count in sorted(counts.items())})
+    return answered
+
+
+def _metric(done: Processed) -> str:
+    """Name what is counted: one word for each way in which a message ends."""
+    if done.word == "unknown_event_type":
+        return "UnknownEventType"
+    if done.set_aside:
+        return "MessagesSetAside"
+    return "MessagesToComeAgain" if done.again else "MessagesDone"
+
+
+def _tell(log: Any, record: sqs.Record, done: Processed) -> None:
+    outcome = done.outcome
+    is_well = not done.again and not done.set_aside and done.error is None
+    level = "info" if is_well else "warning"
+    about: dict[str, Any] = {}
+    if outcome is not None:
+        about = {
+            f"{outcome.work}_id": outcome.id,
+            "kind": outcome.kind,
+            "attempt": outcome.attempt or None,
+            "message_id": outcome.message_id,
+            "correlation_id": outcome.correlation_id,
+        }
+    getattr(log, level)(
+        "message",
+        result=done.word,
+        sqs_message_id=record.id,
+        receives=record.receives,
+        again=done.again,
+        set_aside=done.set_aside,
+        error=done.error or (outcome and outcome.error),
+        **about,
+    )
