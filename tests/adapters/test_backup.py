@@ -118,6 +118,16 @@ def test_a_file_that_is_there_stays(database: str, tmp_path: Path) -> None:
     assert ["a.db", "a.db.lock", "b"] == sorted(entry.name for entry in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_a_log_of_another_database_is_not_replayed(database: str, tmp_path: Path, end: str) -> None:
+    """What lies beside the copy's place would change it when it is opened."""
+    (tmp_path / f"b.db{end}").write_bytes(b"old")
+    with pytest.raises(Unusable, match=f"b.db{end} is there, and belongs to another database"):
+        SqliteSchema(database).backup(str(tmp_path / "b.db"))
+
+    assert not (tmp_path / "b.db").exists()
+
+
 def test_a_place_that_is_none_is_named(database: str, tmp_path: Path) -> None:
     """A folder that is missing is not made."""
     with pytest.raises(Unusable, match="cannot be written: No such file"):

@@ -206,7 +206,20 @@ class TestErasures(ErasureListContract):
             for path in (*sorted(erasures.path.parent.iterdir()), erasures.path.parent)
         ]
 
-    @pytest.mark.parametrize("length", range(1, 49))
+    def test_a_line_without_its_break_counts(self, tmp_path: Path) -> None:
+        """A list that lost its last line break on the way lost nobody, and goes on well."""
+        erasures = self.make(tmp_path)
+        erasures.add("ann", at=START)
+        erasures.add("bob", at=START)
+        erasures.path.write_bytes(erasures.path.read_bytes()[:-1])
+        before = list(erasures.users())
+        erasures.add("eve", at=START)
+
+        assert ["ann", "bob"] == before
+        assert ["ann", "bob", "eve"] == list(erasures.users())
+        assert 3 == erasures.path.read_bytes().count(b"\n")
+
+    @pytest.mark.parametrize("length", range(2, 49))
     def test_a_line_that_was_cut_short_counts_for_nothing(
         self, tmp_path: Path, length: int
     ) -> None:

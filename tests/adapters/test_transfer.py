@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -517,6 +518,10 @@ BY: Final = {"user": "ann", "by": "op", "reason": "erased", "at": "2026-01-31T01
 MISFITS: Final[dict[str, list[StoredRow]]] = {
     "no such stream": [event("x-1", "person.signed_up.v1", SIGNED)],
     "no number": [event("ticket-x", "ticket.submitted.v1", SUBMITTED)],
+    "a number below one": [event("ticket-R-1", "ticket.submitted.v1", SUBMITTED)],
+    "a number without a next": [
+        event("ticket-R9223372036854775807", "ticket.submitted.v1", SUBMITTED)
+    ],
     "a huge number": [event("ticket-R" + "9" * 99, "ticket.submitted.v1", SUBMITTED)],
     "another aggregate": [event("grant-x", "person.erased.v1", BY)],
     "a second pending": [
@@ -547,6 +552,31 @@ def test_what_cannot_have_happened_is_refused(places: Places, kind: Kind, name: 
     # Nothing stands in the way of the right file.
     good = crafted(places.folder / "b", event("person-a", "person.signed_up.v1", SIGNED))
     assert 1 == services.transfer.import_(str(good)).events
+
+
+def test_a_refused_import_leaves_positions_as_they_were(places: Places) -> None:
+    """A sequence of PostgreSQL does not go back: it moves when nothing can be refused any more."""
+    rows = [event("person-a", "person.signed_up.v1", SIGNED)]
+    rows[0] = attrs.evolve(rows[0], position=10**15)
+    services = places.services("postgres")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        crafted(places.folder / "a", *rows).open("rb") as file,
+    ):
+        patch.setattr(transfer, "_put_keys", refuse)
+        expected = transfer._read_through(file)
+        file.seek(0)
+        keys = keyfile.Keys(rings={}, checks={}, wrapped=[])
+        with pytest.raises(Unusable, match="no keys"):
+            transfer._fill(services.store, file, expected, keys)
+    append(services.store, "person-b", signed_up("b"))
+
+    assert services.store.last_position() < 100
+
+
+def refuse(*_: object) -> None:
+    """Refuse keys."""
+    raise Unusable("no keys")
 
 
 def test_a_nul_is_more_than_postgresql_can_hold(places: Places) -> None:

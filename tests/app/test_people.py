@@ -353,11 +353,41 @@ def test_an_erasure_that_was_not_committed_is_listed_all_the_same(world: World) 
     """Better a name too many on the list than an erasure that a backup undoes."""
     user = busy(world)
     world.store.then_fails(Unavailable("full"))
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=r"on the list of erasures, and not erased yet \(full\)"):
         erase(world, user)
 
     assert [user] == world.services.erasures.users()
     assert ANN == world.services.people.export(user)["email"]
+
+
+def test_a_store_that_is_away_lists_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who could not even be looked up is not listed, and the error says what it was."""
+
+    def away(*_: object) -> Any:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(world.store, "transaction", away)
+    with pytest.raises(Unavailable, match=r"^away$"):
+        erase(world, "user-1")
+
+    assert [] == world.services.erasures.users()
+
+
+def test_mails_are_taken_out_though_a_file_could_not_be_cleaned(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps the database's file from being rewritten keeps no mail in the mailbox."""
+
+    def busy_file() -> None:
+        raise Unavailable("erased, but others read")
+
+    world.submit()
+    world.drain()
+    monkeypatch.setattr(world.store, "scrub", busy_file)
+    with pytest.raises(Unavailable, match="erased, but others read"):
+        erase(world, "user-1")
+
+    assert [] == world.mail.sent
 
 
 def test_a_lost_race_erases_all_the_same(world: World) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -46,6 +47,16 @@ def test_a_file_makes_its_tables_by_itself(cli: Cli) -> None:
     assert [(2, [])] * 2 == [(made["version"], made["read_models"]) for made in migrated]
     assert {"version": 2, "newest": 2} == cli.json("database", "status")
     assert "as it should" in cli("database", "status").out
+
+
+def test_asking_for_the_version_changes_nothing(cli: Cli) -> None:
+    """A file of an older schema stays one until a command needs it."""
+    cli.access()
+    with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        assert {"version": 1, "newest": 2} == cli.json("database", "status")
+    assert "the next command that needs it makes it version 2" in cli("database", "status").out
 
 
 @pytest.mark.parametrize(

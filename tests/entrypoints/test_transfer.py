@@ -449,7 +449,7 @@ def test_a_backup_from_before_an_erasure_brings_nobody_back(cli: Cli, files: Fil
 def test_a_line_that_was_cut_short_erases_nobody(cli: Cli) -> None:
     """Whoever was told that the erasure failed finds everything as it was."""
     cli.access()
-    (cli.home / "erasures.jsonl").write_text('{"user":"u-1","at":"x"}', encoding="utf-8")
+    (cli.home / "erasures.jsonl").write_text('{"user":"u-1","at":"x"', encoding="utf-8")
 
     assert EMAIL in cli("ticket", "show", "R00001").out
     (cli.home / "erasures.jsonl").write_text('{"user":"u-1","at":"x"}\n', encoding="utf-8")

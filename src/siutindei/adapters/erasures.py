@@ -36,11 +36,11 @@ class ErasureFile:
             with locked(self.path.with_name(f"{self.path.name}.lock")):
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
                 with os.fdopen(descriptor, "r+b") as file:
-                    whole = file.read().rpartition(b"\n")
-                    # A line that was cut short was refused when it was written: it goes.
-                    end = len(whole[0] + whole[1])
-                    file.truncate(end)
-                    file.seek(end)
+                    before = _whole(file.read())
+                    file.truncate(len(before))
+                    file.seek(0, os.SEEK_END)
+                    if before and not before.endswith(b"\n"):
+                        line = b"\n" + line
                     file.write(line)
                     file.flush()
                     os.fsync(file.fileno())
@@ -58,11 +58,24 @@ class ErasureFile:
         except OSError as error:
             msg = f"{self.path} cannot be read: {error.strerror}"
             raise Unusable(msg) from error
-        # What follows the last line break was cut short, and refused when it was written.
-        lines = [line for line in data.split(b"\n")[:-1] if line.strip()]
+        lines = [line for line in _whole(data).split(b"\n") if line.strip()]
         try:
             users = [msgspec.json.decode(line, type=_Line).user for line in lines]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             msg = f"{self.path} has a line that is no erasure; put it back from a backup"
             raise Unusable(msg) from None
         return list(dict.fromkeys(users))
+
+
+def _whole(data: bytes) -> bytes:
+    """Give a list without a last line that was cut short.
+
+    Whoever wrote that one was told that nobody was erased. A line that lacks only its line break is
+    an erasure: who edits a list, or copies one, may lose it.
+    """
+    _, __, last = data.rpartition(b"\n")
+    try:
+        msgspec.json.decode(last, type=_Line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return data[: len(data) - len(last)]
+    return data

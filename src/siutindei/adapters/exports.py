@@ -28,7 +28,8 @@ FIELD: Final = "file"
 #: The longest line, in bytes; no event of ours comes near it.
 LONGEST: Final = 2**26
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-_Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+#: Events go on being appended behind the last one, which has to leave room for them.
+_Number = Annotated[int, Meta(ge=1, le=2**53)]
 _Name = Annotated[str, Meta(max_length=1024, pattern=r"\A[^\x00]+\Z")]
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+#: The largest number of a ticket: the next ones have to find room behind it.
+_LARGEST: Final = 999_999_999
 #: How many rows are asked for at once.
 _PAGE: Final = 500
 
@@ -113,11 +115,15 @@ def _ticket_row(row: Row | None, recorded: Recorded) -> Row | None:
     if state.submitted is None:
         return None
     reference = _id(recorded)
+    number = int(reference[1:])
+    if not 0 < number <= _LARGEST:
+        msg = f"{reference} is no ticket's number"
+        raise ValueError(msg)
     return {
         "reference": reference,
         "uuid": state.submitted.id,
         "ticket_type": state.submitted.ticket_type,
-        "number": int(reference[1:]),
+        "number": number,
         "submitter": state.submitted.submitter,
         "status": state.status,
         "position": _first(row, recorded),

@@ -279,6 +279,11 @@ class SqliteSchema:
         if not self.version():
             msg = f"there is no database {self.database} to copy"
             raise Unusable(msg)
+        for end in ("-wal", "-shm", "-journal"):
+            # SQLite would replay an old log into the copy.
+            if Path(f"{file}{end}").exists():
+                msg = f"{file}{end} is there, and belongs to another database; move it away"
+                raise Unusable(msg)
         with (
             whole(Path(file)) as draft,
             translated(self.database),

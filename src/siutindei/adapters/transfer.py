@@ -227,7 +227,8 @@ def _fill(store: SqlStore, file: IO[bytes], expected: Summary, keys: Keys | None
             cursor.execute("SELECT 1 FROM stored_events LIMIT 1")
             if cursor.fetchone() is not None:
                 raise Unusable(_NOT_EMPTY)
-            unreadable = _Filling(store, cursor, reader).run()
+            filling = _Filling(store, cursor, reader)
+            unreadable = filling.run()
             if keys is not None:
                 _put_keys(cursor, keys)
             written = Digest()
@@ -236,6 +237,8 @@ def _fill(store: SqlStore, file: IO[bytes], expected: Summary, keys: Keys | None
             if not expected == reader.found == written.summary:
                 msg = "the file changed while it was imported; nothing was imported"
                 raise Unusable(msg)
+            # The last thing of all: it is done whatever becomes of the rest.
+            store.go_on_after(cursor, filling.last)
     except Conflict as error:
         raise reader.refusal("does not fit what came before it") from error
     except Invalid as error:
@@ -255,6 +258,8 @@ class _Filling:
         self._command = ""
         self._event_ids: list[str] = []
         self._unreadable = 0
+        #: The position of the last event.
+        self.last = 0
 
     def run(self) -> int:
         """Put all of it; give how many events cannot be read."""
@@ -275,7 +280,7 @@ class _Filling:
             self._remember(item)
             self._project(stored)
         self._flush()
-        self._store.go_on_after(self._cursor, last)
+        self.last = last
         return self._unreadable
 
     def _project(self, stored: Notification) -> None:

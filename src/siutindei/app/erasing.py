@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Who erases again: the list of erasures.
 BY: Final = "erasures"
-_REASON: Final = "the list of erasures names them, and a backup had brought their keys back"
+_REASON: Final = "the list of erasures names them, and there were keys of theirs"
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,7 @@ from siutindei.app.ports import (
     ErasureList,
     EventStore,
     MailPort,
+    Unavailable,
 )
 from siutindei.app.tickets import wire
 from siutindei.domain import fields, grant, notification, person, ticket
@@ -154,8 +155,10 @@ class People:
         id = user_id("user", user)
         operator = someone(self.addresses, "by", by)
         text = fields.required_line("reason", reason, most=500)
+        is_listed = False
 
         def work(tx: Transaction) -> int:
+            nonlocal is_listed
             at = self.clock.now()
             reached = reach(tx, id)
             if not reached.known.exists and not reached.keys:
@@ -163,6 +166,7 @@ class People:
             erased_fields = _count_fields(tx, reached.keys)
             # Listed before it is done: a backup that is restored later applies it again.
             self.erasures.add(id, at=at)
+            is_listed = True
             by_them = Personal(owner=operator.id, clear=text)
             destroy(tx, reached, by=operator.id, reason=by_them, at=at)
             return erased_fields
@@ -176,9 +180,18 @@ class People:
             )
             # What the first one destroyed is gone; what it could not finish is done below.
             erased_fields = 0
-        # What was destroyed leaves the files before anything is waited for.
-        self.store.scrub()
-        self._forget_mails(id)
+        except Unavailable as error:
+            if not is_listed:
+                raise
+            raise Unavailable(
+                f"{id} is on the list of erasures, and not erased yet ({error}): the next command "
+                "that opens the database erases them; take the line out of the list to prevent it"
+            ) from error
+        try:
+            # What was destroyed leaves the files before anything is waited for.
+            self.store.scrub()
+        finally:
+            self._forget_mails(id)
         return Erasure(user=id, erased_fields=erased_fields)
 
     def _forget_mails(self, user: str) -> None:

@@ -60,12 +60,17 @@ def status(installation: Installation) -> None:
     """
     schema = installation.services.schema
     version = schema.version()
-    if version or installation.settings.postgres_url is not None:
+    if installation.settings.postgres_url is not None:
         schema.prepare()
     if installation.json:
         print_json({"version": version, "newest": schema.newest})
-    elif version:
+    elif version == schema.newest:
         echo(f"the schema has version {version}, as it should")
+    elif version:
+        echo(
+            f"the schema has version {version}: the next command that needs it makes it "
+            f"version {schema.newest}"
+        )
     else:
         echo("there is no database yet: the first command that needs it makes it")
 
