@@ -188,8 +188,7 @@ def pre_sign_up(event: Any, context: Any) -> Any:
     """
 
     def work(asked: Asked) -> Mapping[str, Any]:
-        verified = {} if asked.attribute("email") is None else {"autoVerifyEmail": True}
-        return {"autoConfirmUser": True, **verified}
+        return {"autoConfirmUser": True, "autoVerifyEmail": asked.attribute("email") is not None}
 
     return _handle(event, context, "PreSignUp_SignUp", work)
 
