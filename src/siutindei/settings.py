@@ -60,7 +60,7 @@ _PREFIXES: Final[Mapping[str, str]] = {
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}")
 _TOPIC: Final = re.compile(r"arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")
 _LONGEST: Final = 4096
-_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _NUDGES: Final = ("none", "sns")
 #: What has to be there for nudges over SNS.
 _FOR_SNS: Final = (
@@ -361,8 +361,8 @@ def _check(setting: Setting, text: str) -> str:
         fields.url(name, text)
         if "code" in parse_qs(urlsplit(text).query, keep_blank_values=True):
             raise Invalid(name, "must have no query parameter that is called code")
-    if form == "level" and text.upper() not in _LEVELS:
-        raise Invalid(name, f"must be one of {', '.join(_LEVELS)}")
+    if form == "level" and text.upper() not in LEVELS:
+        raise Invalid(name, f"must be one of {', '.join(LEVELS)}")
     if form == "nudge" and text not in _NUDGES:
         raise Invalid(name, f"must be one of {', '.join(_NUDGES)}")
     if form == "topic" and not _TOPIC.fullmatch(text):

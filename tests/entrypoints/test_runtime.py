@@ -102,6 +102,22 @@ def test_a_log_line_says_which_invocation_it_is_of(capsys: pytest.CaptureFixture
     ] == logged(capsys)
 
 
+@pytest.mark.parametrize(("level", "events"), [("LOUD", ["told"]), ("debug", ["asked", "told"])])
+def test_a_wrong_level_keeps_no_handler_from_answering(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    level: str,
+    events: list[str],
+) -> None:
+    """What is no level counts as INFO; the settings refuse it where an answer can be given."""
+    monkeypatch.setenv("LOG_LEVEL", level)
+    with runtime.invocation(None) as log:
+        log.debug("asked")
+        log.info("told")
+
+    assert events == [line["event"] for line in logged(capsys)]
+
+
 def test_a_command_carries_its_requests() -> None:
     """A request is its own correlation, unless it follows from another."""
     alone = runtime.command(None, command_id="c", actor="user:ann", request_id="r")

@@ -17,7 +17,7 @@ import msgspec
 from siutindei.app.ports import Context, Unusable
 from siutindei.bootstrap import Services, build
 from siutindei.entrypoints.logs import configure
-from siutindei.settings import read_settings
+from siutindei.settings import LEVELS, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,7 +91,9 @@ def invocation(context: Any, **bound: Any) -> Iterator[Any]:
     from structlog import contextvars
 
     if _container.log is None:
-        _container.log = configure(os.environ.get("LOG_LEVEL", "INFO"))
+        level = os.environ.get("LOG_LEVEL", "").upper()
+        # A wrong one is refused with the settings, by a handler that can answer and log.
+        _container.log = configure(level if level in LEVELS else "INFO")
     contextvars.clear_contextvars()
     contextvars.bind_contextvars(aws_request_id=_request_id(context), **bound)
     try:
