@@ -285,6 +285,15 @@ def test_a_table_that_is_gone_is_named(
         use()
 
 
+def test_a_state_that_is_no_bytes_is_named(store: SqliteStore) -> None:
+    """SQLite keeps a text where bytes belong: the event cannot be read."""
+    append(store, ANN, signed_up())
+    with store.writing() as cursor:
+        cursor.execute("UPDATE stored_events SET state = CAST(state AS TEXT)")
+    with pytest.raises(Unusable, match=r"/1 .* cannot be read: what is stored is not bytes"):
+        list(store.read())
+
+
 def test_a_database_that_goes_is_not_made_again(database: str, tmp_path: Path) -> None:
     """A process whose database was taken away under it makes no empty one in its place."""
     store = SqliteStore(database, master=RING, clock=VirtualClock())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from siutindei.adapters import keyfile
 from siutindei.adapters.keyfile import Keys, Ring, WrappedKey, seal, unseal
+from siutindei.adapters.keys import KeyRing
 from siutindei.domain.errors import Invalid
 
 PASSPHRASE: Final = "correct horse"
@@ -22,7 +23,10 @@ KEYS: Final = Keys(
         name: Ring(current="b", keys={"a": bytes(32), "b": bytes(range(32))})
         for name in sorted(keyfile.RINGS)
     },
-    checks={"vault key": "b:0123"},
+    checks={
+        name: KeyRing(current="b", keys={"b": bytes(range(32))}).check
+        for name in ("vault key", "index key")
+    },
     wrapped=[WrappedKey("k1", "ann", "person-ann", "a", b"\0\xff")],
 )
 
@@ -74,6 +78,26 @@ def test_a_wrong_passphrase_opens_nothing(sealed: bytes) -> None:
             opened(sealed, passphrase=wrong)
     composed = seal(KEYS, export=EXPORT, passphrase="h\u00f4rse-1234")
     assert KEYS == opened(composed, passphrase="ho\u0302rse-1234")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"checks": {}},
+        {"checks": KEYS.checks | {"vault key": "b:0123"}},
+        {"checks": KEYS.checks | {"index key": "b:0123"}},
+        {"wrapped": KEYS.wrapped * 2},
+    ],
+    ids=str,
+)
+def test_keys_that_fit_no_database_are_refused(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    """Checks of other rings, and a key twice: the key file is named."""
+    monkeypatch.setattr(keyfile, "_N", 2)
+    keys = msgspec.structs.replace(KEYS, **wrong)
+    with pytest.raises(Invalid, match="with_keys: is a key file that was damaged"):
+        opened(seal(keys, export=EXPORT, passphrase=PASSPHRASE))
 
 
 def test_a_short_passphrase_is_refused() -> None:

@@ -163,6 +163,8 @@ def unseal(data: bytes, *, export: str, passphrase: str) -> Keys:
         raise _damaged() from None
     if keys.rings.keys() != RINGS or not all(_is_sound(ring) for ring in keys.rings.values()):
         raise _damaged()
+    if not _fits(keys):
+        raise _damaged()
     return keys
 
 
@@ -176,6 +178,18 @@ def rings_of(rings: Mapping[str, KeyRing]) -> dict[str, Ring]:
 
 def _is_sound(ring: Ring) -> bool:
     return ring.current in ring.keys and all(len(key) == KEY_BYTES for key in ring.keys.values())
+
+
+def _fits(keys: Keys) -> bool:
+    """Whether a database that these keys are put into can be used with them."""
+    rings, checks = keys.rings, keys.checks
+    return (
+        rings[VAULT_KEYS].opened().passes(checks.get("vault key", ""))
+        and rings[INDEX_KEY].opened().check == checks.get("index key")
+        and len(keys.wrapped)
+        == len({key.key_id for key in keys.wrapped})
+        == len({(key.owner, key.stream) for key in keys.wrapped})
+    )
 
 
 def _damaged() -> Invalid:

@@ -16,7 +16,7 @@ import attrs
 from eventsourcing.persistence import Notification
 
 from siutindei.adapters import codec, projections
-from siutindei.adapters.codec import EventMapper
+from siutindei.adapters.codec import EventMapper, UnreadableEvent
 from siutindei.adapters.vault import CursorVault
 from siutindei.adapters.views import SqlViews
 from siutindei.app.ports import CommandRepeated, Recorded, Unusable
@@ -270,15 +270,17 @@ class SqlStore(ABC):
         return [self._recorded(row) for row in (rows if newest is None else reversed(rows))]
 
     def _recorded(self, row: Any) -> Recorded:
-        recorded: Recorded = self.mapper.to_domain_event(
-            Notification(
-                id=row["position"],
-                originator_id=row["originator_id"],
-                originator_version=row["originator_version"],
-                topic=row["topic"],
-                state=bytes(row["state"]),
-            )
+        stored = Notification(
+            id=row["position"],
+            originator_id=row["originator_id"],
+            originator_version=row["originator_version"],
+            topic=row["topic"],
+            state=row["state"],
         )
+        if not isinstance(stored.state, bytes):
+            # SQLite keeps what it is given, whatever the column says.
+            raise UnreadableEvent(stored, "what is stored is not bytes")
+        recorded: Recorded = self.mapper.to_domain_event(stored)
         return recorded
 
     def read(
