@@ -679,6 +679,17 @@ def test_a_read_model_that_is_new_is_the_writers_too(url: str, writer: str) -> N
     assert ["R00001"] == [row.reference for row in written] == [row.reference for row in read]
 
 
+def test_the_writer_works_while_roles_are_made(writer: str, url: str) -> None:
+    """Rights are taken and given in one transaction."""
+    begun: Any = roles().rpartition("COMMIT;")[0]
+    with connect(url) as connection, opened(writer) as store:
+        connection.execute(begun)
+        append(store, ANN, signed_up())
+        connection.execute("COMMIT")
+
+        assert 1 == store.last_position()
+
+
 def test_a_read_model_that_was_made_again_is_the_writers_too(url: str, writer: str) -> None:
     """The owner makes it again; those who could use the old one can use the new one, no others."""
     reader = writer.replace("the_writer", "the_reader")

@@ -2,6 +2,9 @@
 -- migrate`; it can be repeated. Give login roles of your own to these:
 --   GRANT siutindei_writer TO some_login;
 
+-- All of it or nothing: who works meanwhile keeps its rights.
+BEGIN;
+
 DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'siutindei_writer') THEN
     CREATE ROLE siutindei_writer NOLOGIN;
@@ -33,3 +36,5 @@ DO $$ DECLARE made record; BEGIN
       made.name || '_' || made.generation);
   END LOOP;
 END $$;
+
+COMMIT;

@@ -60,7 +60,8 @@ def status(installation: Installation) -> None:
     """
     schema = installation.services.schema
     version = schema.version()
-    if installation.settings.postgres_url is not None:
+    if version == schema.newest or installation.settings.postgres_url is not None:
+        # On SQLite an older one would be made a newer one by it.
         schema.prepare()
     if installation.json:
         print_json({"version": version, "newest": schema.newest})
