@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
-import attrs
+from siutindei.app.ports import PortError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Worth another try, although they come as faults of the caller.
 _TRANSIENT: Final = frozenset({
@@ -14,24 +18,42 @@ _TRANSIENT: Final = frozenset({
 _SERVER_FAULT: Final = 500
 
 
-@attrs.frozen(kw_only=True)
-class Fault:
-    """What went wrong.
+class Fault(Exception):
+    """What went wrong with a call.
 
     Attributes:
         code: AWS's code, or botocore's name for it when AWS gave no answer; nothing personal.
         transient: whether another try is worth it.
     """
 
-    code: str
-    transient: bool
+    def __init__(self, *, code: str, transient: bool) -> None:
+        super().__init__(code)
+        self.code = code
+        self.transient = transient
 
 
-def fault(error: Exception) -> Fault:
-    """Class an error of a client; one that is no client's is raised again.
+@contextmanager
+def faults() -> Iterator[None]:
+    """Class the errors of a client of AWS; any other passes.
 
     The words of AWS are dropped: they may name a user.
+
+    Raises:
+        Fault: a call went wrong.
     """
+    try:
+        yield
+    except PortError:
+        raise
+    except Exception as error:
+        found = _fault(error)
+        if found is None:
+            raise
+        raise found from None
+
+
+def _fault(error: Exception) -> Fault | None:
+    # Imported where it is needed: whoever got an error has loaded it.
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
@@ -42,4 +64,4 @@ def fault(error: Exception) -> Fault:
         return Fault(code=type(error).__name__, transient=True)
     if isinstance(error, exceptions.BotoCoreError):
         return Fault(code=type(error).__name__, transient=False)
-    raise error
+    return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from siutindei.adapters.aws_faults import fault
-from siutindei.app.ports import GrantError, PortError, Unavailable, Unusable
+from siutindei.adapters.aws_faults import Fault, faults
+from siutindei.app.ports import GrantError, Unavailable, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +54,9 @@ class CognitoPool:
     def _call(self, call: Callable[[], object]) -> Unavailable | Unusable | None:
         """Make one call, and say what went wrong."""
         try:
-            call()
-        except PortError:
-            raise
-        except Exception as error:  # noqa: BLE001  # what is no fault of AWS is raised again
-            found = fault(error)
+            with faults():
+                call()
+        except Fault as found:
             if found.transient:
                 return Unavailable(f"Cognito does not take it now ({found.code})")
             return Unusable(f"Cognito does not take it ({found.code})")

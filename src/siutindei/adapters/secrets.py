@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from siutindei.adapters.aws_faults import fault
+from siutindei.adapters.aws_faults import Fault, faults
 from siutindei.adapters.keys import parse_ring, read_ring
 from siutindei.app.ports import Unavailable, Unusable
 
@@ -66,11 +66,11 @@ def wrapped_ring(path: Path, *, purpose: str, connect: Connect) -> KeyRing:
 
     def unwrap(wrapped: bytes) -> bytes:
         try:
-            answer = connect().decrypt(
-                CiphertextBlob=wrapped, EncryptionContext={"purpose": purpose}
-            )
-        except Exception as error:  # noqa: BLE001  # what is no fault of AWS is raised again
-            found = fault(error)
+            with faults():
+                answer = connect().decrypt(
+                    CiphertextBlob=wrapped, EncryptionContext={"purpose": purpose}
+                )
+        except Fault as found:
             if found.transient:
                 raise Unavailable(f"KMS does not answer ({found.code}); try again") from None
             raise Unusable(
@@ -89,9 +89,9 @@ def wrapped_ring(path: Path, *, purpose: str, connect: Connect) -> KeyRing:
 def _text(name: str, connect: Connect) -> str:
     secrets = connect()
     try:
-        answer = secrets.get_secret_value(SecretId=name)
-    except Exception as error:  # noqa: BLE001  # what is no fault of AWS is raised again
-        found = fault(error)
+        with faults():
+            answer = secrets.get_secret_value(SecretId=name)
+    except Fault as found:
         if found.transient:
             raise Unavailable(f"Secrets Manager does not answer ({found.code})") from None
         mend = _MEND.get(found.code, f"cannot be read ({found.code})")
@@ -162,12 +162,12 @@ def iam_password(url: str, *, connect: Connect) -> Callable[[], str]:
 
     def password() -> str:
         try:
-            token: str = connect().generate_db_auth_token(
-                DBHostname=host, Port=parts.port or _PORT, DBUsername=user
-            )
-        except Exception as error:  # noqa: BLE001  # what is no fault of AWS is raised again
-            code = fault(error).code
-            raise Unusable(f"no token for the database could be made ({code})") from None
+            with faults():
+                token: str = connect().generate_db_auth_token(
+                    DBHostname=host, Port=parts.port or _PORT, DBUsername=user
+                )
+        except Fault as found:
+            raise Unusable(f"no token for the database could be made ({found.code})") from None
         return token
 
     return password

@@ -6,6 +6,7 @@ No mail port is needed here: whoever opens a store erases again before anybody r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -91,7 +92,7 @@ def erase_again(
         for user in store.owners_with_keys(erasures.users()):
             id = ids.uuid()
             context = Context(command_id=id, actor=BY, request_id=id, correlation_id=id)
-            if transact(store, context, lambda tx: _erase(tx, user, at=clock.now())):  # noqa: B023
+            if transact(store, context, partial(_erase, user, clock)):
                 erased.append(user)
         if erased:
             store.scrub()
@@ -101,10 +102,10 @@ def erase_again(
     return erased
 
 
-def _erase(tx: Transaction, user: str, *, at: datetime) -> bool:
+def _erase(user: str, clock: Clock, tx: Transaction) -> bool:
     reached = reach(tx, user)
     if not reached.keys:
         # Another process was first.
         return False
-    destroy(tx, reached, by=BY, reason=of(BY, _REASON), at=at)
+    destroy(tx, reached, by=BY, reason=of(BY, _REASON), at=clock.now())
     return True
