@@ -22,6 +22,7 @@ from siutindei.app.ports import (
     FeedbackLabel,
     GrantError,
     Ids,
+    ListedErasure,
     Organization,
     Recorded,
     Unusable,
@@ -366,6 +367,17 @@ class EventStoreContract(StoreContract):
         assert refused.value.__cause__ is None
         assert 0 == store.last_position()
 
+    def test_what_was_destroyed_is_owed_a_scrub(self, store: SqlStore) -> None:
+        """From the moment at which keys go until the files are clean the store says so."""
+        append(store, ANN, signed_up())
+        before = store.owed
+        with store.transaction(context()) as tx:
+            tx.destroy_keys("ann", forever=True)
+        owed = store.owed
+        store.scrub()
+
+        assert ("", True, "") == (before, bool(owed), store.owed)
+
     def test_scrubbing_keeps_what_was_not_destroyed(self, store: SqlStore) -> None:
         """Scrubbing changes no event, no position and no row."""
         append(store, "ticket-R00001", submitted())
@@ -562,15 +574,25 @@ class ErasureListContract:
 
     def test_a_new_list_is_empty(self, tmp_path: Path) -> None:
         """Nobody was erased in the beginning."""
-        assert [] == list(self.make(tmp_path).users())
+        assert [] == list(self.make(tmp_path).all())
 
     def test_it_remembers_in_order_and_once(self, tmp_path: Path) -> None:
         """Who was erased is listed once, in order, and known to whoever opens the list next."""
         erasures = self.make(tmp_path)
         for user in ("ann", "b\nob", "ann", '"}', "陳"):
-            erasures.add(user, at=START)
+            erasures.add(ListedErasure(user), at=START)
 
-        assert ["ann", "b\nob", '"}', "陳"] == list(self.make(tmp_path).users())
+        assert ["ann", "b\nob", '"}', "陳"] == [
+            erasure.user for erasure in self.make(tmp_path).all()
+        ]
+
+    def test_it_remembers_every_address(self, tmp_path: Path) -> None:
+        """The addresses of all lines about somebody are theirs."""
+        erasures = self.make(tmp_path)
+        for fingerprints in (("f1", "f2"), (), ("f2", "f3")):
+            erasures.add(ListedErasure("ann", fingerprints), at=START)
+
+        assert [ListedErasure("ann", ("f1", "f2", "f3"))] == list(self.make(tmp_path).all())
 
 
 ORGANIZATION: Final = "00000000-0000-4000-8000-00000000000a"

@@ -6,13 +6,13 @@ among the modules that it has loaded.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.store import SqlStore
@@ -246,6 +246,24 @@ class Services:
             if given is None:
                 store.close()
 
+    @contextmanager
+    def _opened(self, rings: Mapping[str, KeyRing]) -> Iterator[SqlStore]:
+        """Give the store, or open it for a while over rings that are in no file yet."""
+        from siutindei.adapters.keyfile import CODE_KEYS, INDEX_KEY, VAULT_KEYS
+
+        if not rings:
+            yield self.store
+            return
+        beside = build(
+            self.settings,
+            code_keys=rings[CODE_KEYS],
+            vault_keys=rings[VAULT_KEYS],
+            index_key=rings[INDEX_KEY],
+            **{name: getattr(self, name) for name in ("clock", "ids", "patience", "schema")},
+        )
+        with closing(beside.store) as store:
+            yield store
+
     def _read_models(self, store: SqlStore) -> ReadModels:
         from siutindei.adapters.read_models import SqlReadModels
         from siutindei.adapters.sqlite import scratch
@@ -259,7 +277,7 @@ class Services:
         from siutindei.adapters.transfer import FileTransfer
 
         return FileTransfer(
-            opened=lambda: self.store,
+            opened=self._opened,
             schema=self.schema,
             ring_files={
                 ring: self.settings.file(setting)

@@ -103,8 +103,11 @@ def erase(home: Path, number: int) -> object:
     from datetime import UTC, datetime
 
     from siutindei.adapters.erasures import ErasureFile
+    from siutindei.app.ports import ListedErasure
 
-    ErasureFile(home / "erasures.jsonl").add(f"user-{number}", at=datetime(2026, 1, 31, tzinfo=UTC))
+    ErasureFile(home / "erasures.jsonl").add(
+        ListedErasure(f"user-{number}"), at=datetime(2026, 1, 31, tzinfo=UTC)
+    )
     return None
 
 

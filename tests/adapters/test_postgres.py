@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -835,9 +836,41 @@ def test_an_old_reader_keeps_an_erased_key(store: PostgresStore, url: str) -> No
         reader.execute("SELECT 1 FROM stored_events")
         with store.transaction(context()) as tx:
             tx.destroy_keys("ann", forever=True)
-        with pytest.raises(Unavailable, match="erase again"):
+        with pytest.raises(Unavailable, match="the next worker that starts"):
             store.scrub()
     store.scrub()
+
+
+def test_a_dump_and_an_erasure_keep_nobody_waiting(store: PostgresStore, url: str) -> None:
+    """While a dump reads the keys, and a scrub waits for it, others write as ever."""
+    append(store, ANN, signed_up())
+    with store.transaction(context()) as tx:
+        tx.destroy_keys("ann", forever=True)
+    refused: list[Unavailable] = []
+
+    def scrub() -> None:
+        with opened(url, lock_seconds=2.0) as beside:
+            try:
+                beside.scrub()
+            except Unavailable as error:
+                refused.append(error)
+
+    with connect(url) as dump, dump.transaction():
+        dump.execute("SELECT 1 FROM vault_keys")
+        scrubbing = threading.Thread(target=scrub)
+        scrubbing.start()
+        written = 0
+        with opened(url, lock_seconds=0.5) as hurried:
+            while scrubbing.is_alive():
+                append(hurried, f"person-{written}", signed_up(str(written)), version=0)
+                written += 1
+        scrubbing.join()
+
+    assert refused
+    assert written > 1
+    assert store.owed
+    store.scrub()
+    assert not store.owed
 
 
 # --- the same as on SQLite ------------------------------------------------------------------------

@@ -145,9 +145,9 @@ def test_a_crowd_erases(tmp_path: Path) -> None:
     answers = fleet.run("erase", tmp_path, processes=CROWD)
 
     assert [None] * CROWD == answers
-    assert {f"user-{number}" for number in range(CROWD)} == set(
-        ErasureFile(tmp_path / "erasures.jsonl").users()
-    )
+    assert {f"user-{number}" for number in range(CROWD)} == {
+        erasure.user for erasure in ErasureFile(tmp_path / "erasures.jsonl").all()
+    }
 
 
 def test_a_crowd_makes_grants(tmp_path: Path) -> None:

@@ -621,6 +621,36 @@ def test_verifying_while_the_version_is_switched_is_for_later(
         models.verify("people", progress=quietly)
 
 
+def test_a_table_that_others_took_away_is_for_later(
+    store: SqlStore, models: SqlReadModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A builder that was overtaken until its table was gone may try again."""
+    tell(store)
+    before = SqlReadModels._compare
+
+    def compare(self: SqlReadModels, *args: Any) -> Any:
+        monkeypatch.setattr(SqlReadModels, "_compare", before)
+        for _ in range(3):
+            rebuilt(self, "people")
+        return before(self, *args)
+
+    monkeypatch.setattr(SqlReadModels, "_compare", compare)
+    with pytest.raises(Unavailable, match="was switched meanwhile"):
+        models.rebuild("people", progress=quietly)
+    assert rebuilt(models, "people").switched
+
+
+def test_a_table_that_is_not_there_is_no_race(store: SqlStore, models: SqlReadModels) -> None:
+    """A catalogue that names a table which nobody took away is a damaged database."""
+    tell(store)
+    rebuilt(models, "people")
+    (people,) = [model for model in models.all() if model.name == "people"]
+    assert people.previous is not None
+    execute(store, f"DROP TABLE people_{people.previous.generation}")
+    with pytest.raises(Unusable):
+        models.revert("people", progress=quietly)
+
+
 # --- under load -----------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ from siutindei.adapters.erasures import ErasureFile
 from siutindei.adapters.keys import KeyRing
 from siutindei.adapters.locks import locked
 from siutindei.adapters.system import RandomIds, SystemClock
-from siutindei.app.ports import GrantError, Unavailable, Unusable
+from siutindei.app.ports import GrantError, ListedErasure, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 from tests.contracts import (
     AddressBookContract,
@@ -189,6 +189,11 @@ class TestCountingIds(IdsContract):
 # --- erasures -------------------------------------------------------------------------------------
 
 
+def users(erasures: ErasureFile) -> list[str]:
+    """Say who is listed."""
+    return [erasure.user for erasure in erasures.all()]
+
+
 class TestErasures(ErasureListContract):
     """A file of JSON lines."""
 
@@ -199,7 +204,7 @@ class TestErasures(ErasureListContract):
     def test_it_is_its_owners_alone(self, tmp_path: Path) -> None:
         """Nobody else on the machine reads who was erased."""
         erasures = self.make(tmp_path)
-        erasures.add("ann", at=START)
+        erasures.add(ListedErasure("ann"), at=START)
 
         assert [0o600, 0o600, 0o700] == [
             stat.S_IMODE(path.stat().st_mode)
@@ -209,15 +214,24 @@ class TestErasures(ErasureListContract):
     def test_a_line_without_its_break_counts(self, tmp_path: Path) -> None:
         """A list that lost its last line break on the way lost nobody, and goes on well."""
         erasures = self.make(tmp_path)
-        erasures.add("ann", at=START)
-        erasures.add("bob", at=START)
+        erasures.add(ListedErasure("ann"), at=START)
+        erasures.add(ListedErasure("bob"), at=START)
         erasures.path.write_bytes(erasures.path.read_bytes()[:-1])
-        before = list(erasures.users())
-        erasures.add("eve", at=START)
+        before = users(erasures)
+        erasures.add(ListedErasure("eve"), at=START)
 
         assert ["ann", "bob"] == before
-        assert ["ann", "bob", "eve"] == list(erasures.users())
+        assert ["ann", "bob", "eve"] == users(erasures)
         assert 3 == erasures.path.read_bytes().count(b"\n")
+
+    def test_a_line_of_an_earlier_version_counts(self, tmp_path: Path) -> None:
+        """A list that was begun before addresses were listed is read, and gone on with."""
+        erasures = self.make(tmp_path)
+        erasures.add(ListedErasure("ann"), at=START)
+        erasures.path.write_text('{"user":"ann","at":"2026-01-31T01:30:00+00:00"}\n')
+        erasures.add(ListedErasure("ann", ("f1",)), at=START)
+
+        assert [ListedErasure("ann", ("f1",))] == erasures.all()
 
     @pytest.mark.parametrize("length", range(2, 49))
     def test_a_line_that_was_cut_short_counts_for_nothing(
@@ -225,34 +239,34 @@ class TestErasures(ErasureListContract):
     ) -> None:
         """An erasure that could not be written whole is none, and does not hurt the next."""
         erasures = self.make(tmp_path)
-        erasures.add("ann", at=START)
+        erasures.add(ListedErasure("ann"), at=START)
         whole = erasures.path.read_bytes()
         erasures.path.write_bytes(whole + whole.replace(b"ann", b"bob")[: len(whole) - length])
-        before = list(erasures.users())
-        erasures.add("eve", at=START)
+        before = users(erasures)
+        erasures.add(ListedErasure("eve"), at=START)
 
         assert 48 == len(whole)
         assert ["ann"] == before
-        assert ["ann", "eve"] == list(erasures.users())
+        assert ["ann", "eve"] == users(erasures)
         assert whole + whole.replace(b"ann", b"eve") == erasures.path.read_bytes()
 
     @pytest.mark.parametrize("line", [b"x", b"{}", b'{"user":7,"at":""}', b"\xff", b"[]", b"}"])
     def test_a_line_that_is_none_is_not_passed_over(self, tmp_path: Path, line: bytes) -> None:
         """A damaged list says so: whoever is missing from it would come back with a backup."""
         erasures = self.make(tmp_path)
-        erasures.add("ann", at=START)
+        erasures.add(ListedErasure("ann"), at=START)
         erasures.path.write_bytes(line + b"\n" + erasures.path.read_bytes())
         with pytest.raises(Unusable, match="has a line that is no erasure; put it back"):
-            erasures.users()
+            erasures.all()
 
     def test_a_list_that_cannot_be_read_or_written_says_so(self, tmp_path: Path) -> None:
         """A folder where the file should be is no list."""
         erasures = self.make(tmp_path)
         erasures.path.mkdir(parents=True)
         with pytest.raises(Unusable, match="cannot be read: Is a directory"):
-            erasures.users()
+            erasures.all()
         with pytest.raises(Unavailable, match="Is a directory; nothing was erased"):
-            erasures.add("ann", at=START)
+            erasures.add(ListedErasure("ann"), at=START)
 
 
 # --- the catalogue --------------------------------------------------------------------------------
@@ -432,20 +446,20 @@ def test_a_full_disk_is_worth_another_try(tmp_path: Path, full_disk: Callable[[i
     """What the disk has no room for is not done, and can be done when there is room."""
     erasures = ErasureFile(tmp_path / "erasures.jsonl")
     directory = JsonDirectory(tmp_path / "directory.json")
-    erasures.add("ann", at=START)
+    erasures.add(ListedErasure("ann"), at=START)
     full_disk(80)
     with pytest.raises(Unavailable, match="File too large; nothing was erased"):
-        erasures.add("bob", at=START)
+        erasures.add(ListedErasure("bob"), at=START)
     with pytest.raises(Unavailable, match="cannot be written: File too large"):
         directory.add_organization(id="1", name="Kite Club")
     with pytest.raises(GrantError, match="cannot be written: File too large") as refused:
         directory.join_managers(grant_id="g1", user="ann")
     full_disk(-1)
-    before = list(erasures.users())
-    erasures.add("eve", at=START)
+    before = users(erasures)
+    erasures.add(ListedErasure("eve"), at=START)
     directory.join_managers(grant_id="g1", user="ann")
 
     assert not refused.value.permanent
     assert ["ann"] == before
-    assert ["ann", "eve"] == list(erasures.users())
+    assert ["ann", "eve"] == users(erasures)
     assert '"managers": [\n    "ann"\n  ]' in directory.path.read_text("utf-8")

@@ -800,3 +800,16 @@ def test_what_is_still_sealed_is_not_shown(world: World) -> None:
     assert isinstance(found.submitted.organization_name, Personal)
     with pytest.raises(TypeError):
         wire(found)
+
+
+def test_a_ticket_that_cannot_be_read_keeps_its_number(world: World) -> None:
+    """What a newer version submitted is in no read model here; the next ticket goes on after it."""
+    for reference in ("R00001", "R00002"):
+        with world.store.writing() as cursor:
+            cursor.execute(
+                "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+                " VALUES (?, 1, 'ticket.submitted.v9', x'7b7d')",
+                (ticket.stream(reference),),
+            )
+
+    assert "R00003" == world.submit()

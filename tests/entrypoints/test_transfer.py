@@ -15,6 +15,8 @@ import pytest
 from siutindei.adapters import keyfile, transfer
 from siutindei.adapters.exports import StoredRow, write
 from siutindei.adapters.postgres import roles
+from siutindei.adapters.sqlite import SqliteStore
+from siutindei.app.ports import Unavailable
 from siutindei.entrypoints.cli import database
 from tests.entrypoints.commands import EMAIL, Cli, command, environment
 from tests.entrypoints.test_database import DATABASE
@@ -446,6 +448,37 @@ def test_a_backup_from_before_an_erasure_brings_nobody_back(cli: Cli, files: Fil
     check_erased_again(cli)
 
 
+def test_a_list_that_lacks_somebody_is_a_problem(cli: Cli) -> None:
+    """Who was erased and is not on the list would come back: `doctor` says so until they are."""
+    cli.access()
+    erase(cli)
+    (cli.home / "erasures.jsonl").unlink()
+    (problem,) = cli.json("doctor", code=1)["problems"]
+    erase(cli)
+
+    assert "1 people were erased and are not on the list of erasures, u-1" in problem["what"]
+    assert cli.json("doctor")["ok"]
+
+
+def test_a_file_that_was_not_rewritten_is_owed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be cleaned is said with 75, named by `doctor`, and done by the next worker."""
+
+    def busy(_: object) -> None:
+        raise Unavailable("erased, but others read")
+
+    cli.access()
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "rewrite", busy)
+        cli("person", "erase", "u-1", "--by", "op", "--reason", "asked", code=75)
+        told = cli("worker", "--once").err
+        (problem,) = cli.json("doctor", code=1)["problems"]
+    cli("worker", "--once")
+
+    assert "files still hold what was erased" in told
+    assert "may still hold what was erased" in problem["what"]
+    assert cli.json("doctor")["ok"]
+
+
 def test_a_line_that_was_cut_short_erases_nobody(cli: Cli) -> None:
     """Whoever was told that the erasure failed finds everything as it was."""
     cli.access()
@@ -490,7 +523,7 @@ def test_a_dump_of_postgresql_brings_nobody_back(
         with role("reader", restored, monkeypatch):
             for words in (("ticket", "list"), ("history", "tail")):
                 line = refused(cli("--json", *words, code=2))
-                assert "erased has keys here again" in line
+                assert "erased is back" in line
                 assert "docs/postgresql.md" in line
         check_erased_again(cli)
         with role("reader", restored, monkeypatch):

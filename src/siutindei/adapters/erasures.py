@@ -11,16 +11,18 @@ import msgspec
 
 from siutindei.adapters.files import sync_folder
 from siutindei.adapters.locks import locked
-from siutindei.app.ports import Unavailable, Unusable
+from siutindei.app.ports import ListedErasure, Unavailable, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, omit_defaults=True):
     user: str
     at: str
+    #: Older lines have none.
+    fingerprints: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -29,9 +31,10 @@ class ErasureFile:
 
     path: Path
 
-    def add(self, user: str, *, at: datetime) -> None:
+    def add(self, erasure: ListedErasure, *, at: datetime) -> None:
         """Write one down for good."""
-        line = msgspec.json.encode(_Line(user=user, at=at.isoformat())) + b"\n"
+        entry = _Line(erasure.user, at.isoformat(), erasure.fingerprints)
+        line = msgspec.json.encode(entry) + b"\n"
         try:
             with locked(self.path.with_name(f"{self.path.name}.lock")):
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -49,8 +52,8 @@ class ErasureFile:
             msg = f"{self.path} cannot be written: {error.strerror}; nothing was erased"
             raise Unavailable(msg) from error
 
-    def users(self) -> Sequence[str]:
-        """List who was erased, without repeats."""
+    def all(self) -> Sequence[ListedErasure]:
+        """List who was erased, each once, in the order of the first lines about them."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -60,11 +63,14 @@ class ErasureFile:
             raise Unusable(msg) from error
         lines = [line for line in _whole(data).split(b"\n") if line.strip()]
         try:
-            users = [msgspec.json.decode(line, type=_Line).user for line in lines]
+            entries = [msgspec.json.decode(line, type=_Line) for line in lines]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             msg = f"{self.path} has a line that is no erasure; put it back from a backup"
             raise Unusable(msg) from None
-        return list(dict.fromkeys(users))
+        found: dict[str, dict[str, None]] = {}
+        for entry in entries:
+            found.setdefault(entry.user, {}).update(dict.fromkeys(entry.fingerprints))
+        return [ListedErasure(user, tuple(prints)) for user, prints in found.items()]
 
 
 def _whole(data: bytes) -> bytes:

@@ -71,6 +71,11 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     checks: dict[str, str]
     wrapped: list[WrappedKey]
 
+    @property
+    def opened_rings(self) -> dict[str, KeyRing]:
+        """The rings, as the program uses them."""
+        return {name: ring.opened() for name, ring in self.rings.items()}
+
     def __repr__(self) -> str:
         return "<Keys>"
 

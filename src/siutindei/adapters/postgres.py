@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from importlib import resources
@@ -29,7 +30,7 @@ from psycopg.rows import dict_row
 
 from siutindei.adapters import projections, vault
 from siutindei.adapters.projections import LIVE
-from siutindei.adapters.store import Change, SqlStore, TablesOnce
+from siutindei.adapters.store import Change, Lost, SqlStore, TablesOnce
 from siutindei.app.ports import CommandRepeated, Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
@@ -61,8 +62,11 @@ HURRY_SECONDS: Final = 1.0
 _HURRIED_STATEMENT: Final = 1.5
 _HURRIED_IDLE: Final = 2.0
 _HURRIED_CONNECT: Final = 2  # libpq knows nothing shorter
-#: How often a lost answer is asked for.
-_QUESTIONS: Final = 3
+#: How long a table that others read is waited for, and how long between two tries.
+_REWRITE_SECONDS: Final = 10.0
+_REWRITE_PAUSE: Final = 0.3
+#: How long one try waits in the queue for the table.
+_BRIEFLY: Final = "SET LOCAL lock_timeout = '100ms'"
 #: Two migrations at once: the second waits for the first under this lock.
 _MIGRATION_LOCK: Final = 0x5354_4431
 
@@ -457,10 +461,6 @@ _TYPES: Final = (
 # --- errors --------------------------------------------------------------------------------------
 
 
-class Lost(Unavailable):
-    """The connection died; a change that was being committed may have been or not."""
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the database's errors into the port's; none of them quotes a value."""
@@ -552,6 +552,7 @@ class PostgresStore(SqlStore):
             password: asked for a password at every connection (IAM authentication).
         """
         super().__init__("the database", master=master, clock=clock)
+        self._lock_seconds = lock_seconds
         self._connect = partial(Datastore, url, lock_seconds=lock_seconds, password=password)
         self._datastore = self._connect()
         with translated():
@@ -591,26 +592,18 @@ class PostgresStore(SqlStore):
             CommandRepeated: it was not, but meanwhile the command was carried out elsewhere.
             Unavailable: it was not, or nobody could tell.
         """
-        for question in range(1, _QUESTIONS + 1):
-            try:
-                # The lost transaction may still be on its way: the lock is free when it is over.
-                with self.writing() as cursor:
-                    cursor.execute(
-                        "SELECT c.event_ids, e.notification_id FROM commands AS c"
-                        " LEFT JOIN stored_events AS e ON e.notification_id = ?"
-                        " AND e.originator_id = ? AND e.originator_version = ?"
-                        " WHERE c.command_id = ?",
-                        (newest.position, newest.stream, newest.version, context.command_id),
-                    )
-                    row = cursor.fetchone()
-                break
-            except Unavailable as error:
-                if question == _QUESTIONS:
-                    raise Unavailable(
-                        "the database went away while it committed, and nobody can tell whether "
-                        "it did; repeat the command under the same command id to learn"
-                    ) from error
-                self.clock.sleep(question)
+
+        def find(cursor: Cursor) -> Any:
+            cursor.execute(
+                "SELECT c.event_ids, e.notification_id FROM commands AS c"
+                " LEFT JOIN stored_events AS e ON e.notification_id = ?"
+                " AND e.originator_id = ? AND e.originator_version = ?"
+                " WHERE c.command_id = ?",
+                (newest.position, newest.stream, newest.version, context.command_id),
+            )
+            return cursor.fetchone()
+
+        row = self.ask_again(find, learn="repeat the command under the same command id to learn")
         if row is None:
             raise Unavailable("the database went away; nothing was changed, try again")
         if row["notification_id"] is None:
@@ -694,16 +687,27 @@ class PostgresStore(SqlStore):
         """Close the connection."""
         self._datastore.close()
 
-    def scrub(self) -> None:
+    def rewrite(self) -> None:
         """Rewrite the table of keys without what was deleted.
 
         What the server's own log and its backups hold until they are recycled is out of reach from
         here: see docs/postgresql.md.
 
         Raises:
-            Unavailable: others still read from before; what was destroyed is in the file until this
-                is done again.
+            Unavailable: others still read from before, a dump perhaps; what was destroyed is in the
+                file until this is done again.
         """
+        until = time.monotonic() + min(_REWRITE_SECONDS, self._lock_seconds)
+        while not self._rewritten():
+            if time.monotonic() > until:
+                raise Unavailable(
+                    "erased, but others still read the database as it was before, a dump perhaps: "
+                    "the next worker that starts rewrites the file without it"
+                )
+            time.sleep(_REWRITE_PAUSE)
+
+    def _rewritten(self) -> bool:
+        """Try once; whoever queues for the whole table keeps everybody behind them waiting."""
         kept: list[int] = []
 
         def note(notice: psycopg.errors.Diagnostic) -> None:
@@ -711,15 +715,15 @@ class PostgresStore(SqlStore):
             found = re.match(r"\s*(\d+)", notice.message_detail or "")
             kept.append(int(found.group(1)) if found else 0)
 
-        with translated(), self._datastore.transaction(commit=True, first=LOCK) as cursor:
+        with translated(), self._datastore.transaction(commit=True, first=_BRIEFLY) as cursor:
             connection = cursor.connection
             connection.add_notice_handler(note)
             try:
+                cursor.execute("SAVEPOINT before")
                 cursor.execute("SELECT scrub_vault_keys()")
+            except errors.LockNotAvailable:
+                cursor.execute("ROLLBACK TO before")
+                return False
             finally:
                 connection.remove_notice_handler(note)
-        if any(kept):
-            raise Unavailable(
-                "erased, but others still read the database as it was before: "
-                "erase again to rewrite the file without it"
-            )
+        return not any(kept)

@@ -14,7 +14,7 @@ finds out in each transaction which table serves, and so sees the one or the oth
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -119,13 +119,31 @@ class SqlReadModels:
         _check(name)
         self._sweep(name)
         draft = self._begin(name)
-        self._catch_up(draft, progress)
-        made = self._compare(draft, progress)
-        self.store.analyze(draft.table.name)
-        self._catch_up(draft, progress)
-        self._switch(draft)
+        with self._kept(draft.table):
+            self._catch_up(draft, progress)
+            made = self._compare(draft, progress)
+            self.store.analyze(draft.table.name)
+            self._catch_up(draft, progress)
+            self._switch(draft)
         self._sweep(name)
         return attrs.evolve(made, events=draft.events, switched=True)
+
+    @contextmanager
+    def _kept(self, table: Table) -> Iterator[None]:
+        """Tell a table that somebody else took away from one that should be there."""
+        try:
+            yield
+        except Unusable as error:
+            name = table.projection.name
+            with self.store.reading() as cursor:
+                cursor.execute(
+                    "SELECT 1 FROM projections"
+                    " WHERE name = ? AND generation = ? AND state <> 'dropped'",
+                    (name, table.generation),
+                )
+                if cursor.fetchone() is not None:
+                    raise
+            raise _switched(name) from error
 
     def _compare(self, draft: _Draft, progress: Progress) -> Made:
         """Compare a table with the live one at one moment, if that is of the same version."""
@@ -153,10 +171,11 @@ class SqlReadModels:
             projection=_projection(name, previous.version), generation=previous.generation
         )
         draft = _Draft(table, previous.position, previous.events)
-        self._catch_up(draft, progress)
-        self._switch(draft)
-        with self.store.reading() as cursor:
-            made = _compared(draft, projections.rows(cursor, table), None)
+        with self._kept(table):
+            self._catch_up(draft, progress)
+            self._switch(draft)
+            with self.store.reading() as cursor:
+                made = _compared(draft, projections.rows(cursor, table), None)
         return attrs.evolve(made, switched=True)
 
     def _begin(self, name: str) -> _Draft:
@@ -269,8 +288,7 @@ class SqlReadModels:
             with self.store.snapshot() as moment:
                 live = moment.tables[name]
                 if live.projection is not draft.table.projection:
-                    msg = f"the read model {name} was switched meanwhile; try again"
-                    raise Unavailable(msg)
+                    raise _switched(name)
                 self._copy(
                     draft, scratch, lambda: nullcontext(moment), self.store.head(moment), progress
                 )
@@ -295,6 +313,10 @@ class SqlReadModels:
 
 
 # --- the catalogue of generations -----------------------------------------------------------------
+
+
+def _switched(name: str) -> Unavailable:
+    return Unavailable(f"the read model {name} was switched meanwhile; try again")
 
 
 def _check(name: str) -> None:

@@ -553,7 +553,7 @@ class SqliteStore(SqlStore):
         """Close every connection."""
         self._datastore.close()
 
-    def scrub(self) -> None:
+    def rewrite(self) -> None:
         """Rewrite the file without what was deleted, and empty the write-ahead log.
 
         Raises:
@@ -579,7 +579,7 @@ class SqliteStore(SqlStore):
 
 
 _EMPTY_LOG: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
-_AGAIN: Final = "make room and erase again: until then the files may still hold it"
+_AGAIN: Final = "make room: until the next worker starts the files may still hold it"
 
 
 def _insist(connection: sqlite3.Connection, statement: str, until: float) -> None:
@@ -595,7 +595,7 @@ def _insist(connection: sqlite3.Connection, statement: str, until: float) -> Non
         if time.monotonic() > until:
             msg = (
                 "erased, but other processes kept the write-ahead log open: "
-                "stop them and erase again to empty it"
+                "stop them: the next worker empties it"
             )
             raise Unavailable(msg)
         time.sleep(0.05)

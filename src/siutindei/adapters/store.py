@@ -7,10 +7,11 @@ port's. Statements are written with `?`; what differs beyond that is named here.
 from __future__ import annotations
 
 import json
+import secrets
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 from eventsourcing.persistence import Notification
@@ -19,11 +20,11 @@ from siutindei.adapters import codec, projections
 from siutindei.adapters.codec import EventMapper, UnreadableEvent
 from siutindei.adapters.vault import CursorVault
 from siutindei.adapters.views import SqlViews
-from siutindei.app.ports import CommandRepeated, Recorded, Unusable
+from siutindei.app.ports import CommandRepeated, Recorded, Unavailable, Unusable
 from siutindei.domain.catalogue import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -36,8 +37,18 @@ if TYPE_CHECKING:
     from siutindei.domain.catalogue import Event
     from siutindei.domain.personal import Personal
 
+T = TypeVar("T")
+
+#: The note that says that files still hold what was destroyed.
+_OWED: Final = "scrub"
 _PAGE: Final = 500
+#: How often a lost answer is asked for.
+_QUESTIONS: Final = 3
 _BIGGEST: Final = 2**63 - 1
+
+
+class Lost(Unavailable):
+    """The connection died; a change that was being committed may have been or not."""
 
 
 class TablesOnce(ABC):
@@ -84,6 +95,10 @@ class Change:
         """Read a stream in order."""
         return self._store.select(self._cursor, stream, newest=newest, until=until)
 
+    def has(self, stream: str) -> bool:
+        """Whether anything happened in a stream."""
+        return self._is_there(stream, 1)
+
     def append(
         self,
         stream: str,
@@ -98,8 +113,9 @@ class Change:
             context = attrs.evolve(
                 context, causation_id=cause.id, correlation_id=cause.context.correlation_id
             )
-        if events and version:
-            self._require(stream, version)
+        if events and version and not self._is_there(stream, version):
+            msg = f"there is no {stream}/{version} to append behind"
+            raise ValueError(msg)
         appended, sealed_events = [], []
         for number, event in enumerate(events, start=version + 1):
             sealed = Recorded(
@@ -121,14 +137,12 @@ class Change:
         self.appended.extend(sealed_events)
         return tuple(appended)
 
-    def _require(self, stream: str, version: int) -> None:
+    def _is_there(self, stream: str, version: int) -> bool:
         self._cursor.execute(
             "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?",
             (stream, version),
         )
-        if self._cursor.fetchone() is None:
-            msg = f"there is no {stream}/{version} to append behind"
-            raise ValueError(msg)
+        return self._cursor.fetchone() is not None
 
     def open(self, personal: Personal) -> Personal:
         """Open what is personal, with the keys that this transaction sees."""
@@ -145,6 +159,12 @@ class Change:
     def destroy_keys(self, owner: str, *, forever: bool) -> None:
         """Destroy every key of an owner."""
         self._vault.destroy(owner, forever=forever)
+        # Whoever is killed before the files are clean leaves word of it.
+        _note(self._cursor, _OWED, secrets.token_hex(4))
+
+    def is_erased(self, owner: str) -> bool:
+        """Whether an owner has no key, and never gets one."""
+        return self._vault.is_erased(owner)
 
     def begin(self) -> None:
         """Refuse a command that was carried out before."""
@@ -222,8 +242,8 @@ class SqlStore(ABC):
         """Let the next event come after a position at which one was put; 0 when none was."""
 
     @abstractmethod
-    def scrub(self) -> None:
-        """Make sure that what was destroyed is in no file any more."""
+    def rewrite(self) -> None:
+        """Write the files again without what was deleted."""
 
     @abstractmethod
     def close(self) -> None:
@@ -375,19 +395,68 @@ class SqlStore(ABC):
         with self.reading() as cursor:
             return CursorVault(cursor, self.master).open_all(value)
 
-    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
-        """Say which of some owners have a key."""
-        found: set[str] = set()
+    def not_erased(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key, or might get one."""
+        erased: set[str] = set()
         with self.reading() as cursor:
             for start in range(0, len(owners), _PAGE):
                 page = owners[start : start + _PAGE]
                 cursor.execute(
-                    "SELECT DISTINCT owner FROM vault_keys"
-                    f" WHERE owner IN ({', '.join('?' * len(page))})",
+                    "SELECT owner FROM vault_erased AS e"
+                    f" WHERE owner IN ({', '.join('?' * len(page))})"
+                    " AND NOT EXISTS (SELECT 1 FROM vault_keys AS k WHERE k.owner = e.owner)",
                     tuple(page),
                 )
-                found.update(row["owner"] for row in cursor.fetchall())
-        return [owner for owner in owners if owner in found]
+                erased.update(row["owner"] for row in cursor.fetchall())
+        return [owner for owner in owners if owner not in erased]
+
+    def erased_owners(self) -> Sequence[str]:
+        """List the owners who never get a key again, in order."""
+        with self.reading() as cursor:
+            cursor.execute("SELECT owner FROM vault_erased ORDER BY owner")
+            return [row["owner"] for row in cursor.fetchall()]
+
+    def ask_again(self, question: Callable[[Cursor], T], *, learn: str) -> T:
+        """Ask what became of a transaction whose answer was lost.
+
+        Args:
+            question: asked when that one is over: nobody holds its lock any more.
+            learn: how somebody else finds out, when this did not.
+
+        Raises:
+            Unavailable: nobody could tell.
+        """
+        for number in range(1, _QUESTIONS + 1):
+            try:
+                with self.writing() as cursor:
+                    return question(cursor)
+            except Unavailable as error:
+                if number == _QUESTIONS:
+                    raise Unavailable(
+                        "the database went away while it committed, and nobody can tell whether "
+                        f"it did; {learn}"
+                    ) from error
+                self.clock.sleep(number)
+        raise AssertionError  # pragma: no cover  # the last question ends it
+
+    def scrub(self) -> None:
+        """Make sure that what was destroyed is in no file any more."""
+        owed = self.owed
+        self.rewrite()
+        if owed:
+            with self.writing() as cursor:
+                # What was destroyed meanwhile is owed still.
+                cursor.execute(
+                    "UPDATE key_checks SET value = '' WHERE name = ? AND value = ?", (_OWED, owed)
+                )
+
+    @property
+    def owed(self) -> str:
+        """What `scrub` has yet to do; empty when that is nothing."""
+        with self.reading() as cursor:
+            cursor.execute("SELECT value FROM key_checks WHERE name = ?", (_OWED,))
+            row = cursor.fetchone()
+        return "" if row is None else str(row["value"])
 
     def check_ring(self, name: str, ring: KeyRing, *, rotates: bool) -> None:
         """Remember which key the database was made with, or refuse a ring that lacks it.
@@ -410,11 +479,7 @@ class SqlStore(ABC):
                 )
                 raise Unusable(msg)
             # Nothing is lost with a key that nothing was ever written with.
-            cursor.execute(
-                "INSERT INTO key_checks (name, value) VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, ring.check),
-            )
+            _note(cursor, name, ring.check)
 
     def project_all(self, events: Sequence[Recorded]) -> None:
         """Bring the read models up to events of another store: this one holds a replay."""
@@ -433,6 +498,15 @@ class SqlStore(ABC):
     @property
     def _columns(self) -> str:
         return f"{self.position} AS position, originator_id, originator_version, topic, state"
+
+
+def _note(cursor: Cursor, name: str, value: str) -> None:
+    """Remember something about the keys of this database."""
+    cursor.execute(
+        "INSERT INTO key_checks (name, value) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
 
 
 def _passes(cursor: Cursor, name: str, ring: KeyRing, *, rotates: bool) -> bool:

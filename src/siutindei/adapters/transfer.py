@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
@@ -15,7 +17,7 @@ from siutindei.adapters import exports, keyfile, projections
 from siutindei.adapters.exports import Digest, ErasedOwner, Reader, StoredRow, Summary
 from siutindei.adapters.files import refusal, whole
 from siutindei.adapters.keys import KeyRing, find_ring, other_ring, put_ring
-from siutindei.adapters.store import SqlStore
+from siutindei.adapters.store import Lost, SqlStore
 from siutindei.app.ports import (
     Conflict,
     Exported,
@@ -50,14 +52,15 @@ class FileTransfer:
     """See `ports.Transfer`.
 
     Attributes:
-        opened: opens the store, with what has to be done before anybody reads.
+        opened: opens the store for a while, over its own rings of keys or over others, with what
+            has to be done before anybody reads.
         schema: its tables.
         ring_files: where each ring of keys is kept, by name; a ring at AWS has no file.
         rings: reads them.
         erase_again: erases whom the list of erasures names.
     """
 
-    opened: Callable[[], SqlStore]
+    opened: Callable[[Mapping[str, KeyRing]], AbstractContextManager[SqlStore]]
     schema: Schema
     ring_files: Mapping[str, Path]
     rings: Callable[[], Mapping[str, KeyRing]]
@@ -74,8 +77,7 @@ class FileTransfer:
             if key_path.absolute() == path.absolute() or key_path.exists():
                 msg = f"{key_path} is there already; name another file"
                 raise Unusable(msg)
-        store = self.opened()
-        with whole(path) as draft:
+        with self.opened({}) as store, whole(path) as draft:
             with store.reading() as cursor:
                 with draft.open("wb") as out:
                     summary = exports.write(out, _items(store, cursor))
@@ -94,7 +96,7 @@ class FileTransfer:
         )
 
     def _keys(self, cursor: Cursor) -> Keys:
-        cursor.execute("SELECT name, value FROM key_checks")
+        cursor.execute("SELECT name, value FROM key_checks WHERE name LIKE '% key'")
         checks = {row["name"]: row["value"] for row in cursor.fetchall()}
         cursor.execute(
             "SELECT key_id, owner, stream, master_id, wrapped FROM vault_keys ORDER BY key_id"
@@ -123,22 +125,25 @@ class FileTransfer:
             expected = _read_through(opened)
             keys = None if protected is None else _unsealed(protected, expected.digest)
             self._check_place(keys)
-            store = self._opened_with(keys)
+            rings = {} if keys is None else keys.opened_rings
             opened.seek(0)
-            unreadable = _fill(store, opened, expected, keys)
+            # Without keys of its own the store would make some.
+            with self.opened(rings) as store:
+                unreadable = _fill(store, opened, expected, keys, partial(self._put_rings, rings))
+                erased_again = len(self.erase_again(store))
         return Imported(
             events=expected.events,
             erased=expected.erased,
             digest=expected.digest,
             keys=0 if keys is None else len(keys.wrapped),
             unreadable=unreadable,
-            erased_again=len(self.erase_again(store)),
+            erased_again=erased_again,
         )
 
     def _check_place(self, keys: Keys | None) -> None:
         if self.schema.version() and not self.schema.prepare():
             raise Unusable(_NOT_EMPTY)
-        for name, ring in ({} if keys is None else keys.rings).items():
+        for name, ring in ({} if keys is None else keys.opened_rings).items():
             if name not in self.ring_files:
                 msg = (
                     f"the {name} would have to be written into a secret; name files for the "
@@ -146,16 +151,12 @@ class FileTransfer:
                 )
                 raise Unusable(msg)
             found = find_ring(self.ring_files[name])
-            if found is not None and found != ring.opened():
+            if found is not None and found != ring:
                 raise other_ring(self.ring_files[name])
 
-    def _opened_with(self, keys: Keys | None) -> SqlStore:
-        """Open the store over the keys that belong to it: it would make its own."""
-        if keys is not None:
-            self.schema.prepare()
-            for name, ring in keys.rings.items():
-                put_ring(self.ring_files[name], ring.opened())
-        return self.opened()
+    def _put_rings(self, rings: Mapping[str, KeyRing]) -> None:
+        for name, ring in rings.items():
+            put_ring(self.ring_files[name], ring)
 
 
 _NOT_EMPTY: Final = (
@@ -177,7 +178,7 @@ def _items(store: SqlStore, cursor: Cursor) -> Iterator[StoredRow | ErasedOwner]
                 stream=row["originator_id"],
                 version=row["originator_version"],
                 name=row["topic"],
-                state=bytes(row["state"]),
+                state=_state(row),
             )
         after = rows[-1]["position"]
     owner = ""
@@ -190,6 +191,15 @@ def _items(store: SqlStore, cursor: Cursor) -> Iterator[StoredRow | ErasedOwner]
             return
         yield from (ErasedOwner(row["owner"]) for row in rows)
         owner = rows[-1]["owner"]
+
+
+def _state(row: Any) -> bytes:
+    if isinstance(row["state"], str):
+        # SQLite keeps what it is given, whatever the column says.
+        where = f"{row['originator_id']}/{row['originator_version']}"
+        msg = f"what is stored as the event {where} is not bytes; restore a backup"
+        raise Unusable(msg)
+    return bytes(row["state"])
 
 
 def _count_keys(cursor: Cursor) -> tuple[int, int]:
@@ -216,7 +226,13 @@ def _unsealed(protected: Protected, digest: str) -> Keys:
     return keyfile.unseal(data, export=digest, passphrase=protected.passphrase)
 
 
-def _fill(store: SqlStore, file: IO[bytes], expected: Summary, keys: Keys | None) -> int:
+def _fill(
+    store: SqlStore,
+    file: IO[bytes],
+    expected: Summary,
+    keys: Keys | None,
+    put_rings: Callable[[], None],
+) -> int:
     """Fill the database in one transaction; give how many events no read model knows of.
 
     What was written is read back before it is committed: what differs is not there afterwards.
@@ -231,14 +247,16 @@ def _fill(store: SqlStore, file: IO[bytes], expected: Summary, keys: Keys | None
             unreadable = filling.run()
             if keys is not None:
                 _put_keys(cursor, keys)
-            written = Digest()
-            for item in _items(store, cursor):
-                written.add(item)
-            if not expected == reader.found == written.summary:
+            if not expected == reader.found == _summary(store, cursor):
                 msg = "the file changed while it was imported; nothing was imported"
                 raise Unusable(msg)
-            # The last thing of all: it is done whatever becomes of the rest.
+            # The last things of all: they are done whatever becomes of the rest.
+            put_rings()
             store.go_on_after(cursor, filling.last)
+    except Lost:
+        found = store.ask_again(partial(_summary, store), learn="siutindei doctor shows what is in")
+        if found != expected:
+            raise
     except Conflict as error:
         raise reader.refusal("does not fit what came before it") from error
     except Invalid as error:
@@ -246,6 +264,13 @@ def _fill(store: SqlStore, file: IO[bytes], expected: Summary, keys: Keys | None
             raise
         raise reader.refusal("holds what this database cannot") from error
     return unreadable
+
+
+def _summary(store: SqlStore, cursor: Cursor) -> Summary:
+    digest = Digest()
+    for item in _items(store, cursor):
+        digest.add(item)
+    return digest.summary
 
 
 class _Filling:

@@ -103,6 +103,10 @@ class CursorVault:
         self._cursor.execute("SELECT key_id, stream FROM vault_keys WHERE owner = ?", (owner,))
         return {row["key_id"]: row["stream"] for row in self._cursor.fetchall()}
 
+    def is_erased(self, owner: str) -> bool:
+        """Whether an owner has no key, and never gets one."""
+        return not self.keys_of(owner) and self._gets_none(owner)
+
     def destroy(self, owner: str, *, forever: bool) -> None:
         """Delete every key of an owner; `forever` makes sure that no new one is made."""
         self._cursor.execute("DELETE FROM vault_keys WHERE owner = ?", (owner,))
@@ -112,6 +116,10 @@ class CursorVault:
             )
         self._made.clear()
         self._opened.clear()
+
+    def _gets_none(self, owner: str) -> bool:
+        self._cursor.execute("SELECT 1 FROM vault_erased WHERE owner = ?", (owner,))
+        return self._cursor.fetchone() is not None
 
     def _find(self, key_id: str) -> tuple[str, AESGCM] | None:
         self._cursor.execute(
@@ -129,8 +137,7 @@ class CursorVault:
         return self._made[owner, stream]
 
     def _find_or_make(self, owner: str, stream: str) -> tuple[str, AESGCM] | None:
-        self._cursor.execute("SELECT 1 FROM vault_erased WHERE owner = ?", (owner,))
-        if self._cursor.fetchone() is not None:
+        if self._gets_none(owner):
             return None
         self._cursor.execute(
             "SELECT key_id, master_id, wrapped FROM vault_keys WHERE owner = ? AND stream = ?",

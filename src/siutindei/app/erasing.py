@@ -1,4 +1,4 @@
-"""Erasing: whose keys go with a person, and doing it again when a backup brought them back.
+"""Erasing: whose keys go with a person, and doing again what a backup or a kill undid.
 
 No mail port is needed here: whoever opens a store erases again before anybody reads.
 """
@@ -13,7 +13,7 @@ import attrs
 
 from siutindei.app.commands import transact
 from siutindei.app.folding import person_of, version_of
-from siutindei.app.ports import Context, Unusable
+from siutindei.app.ports import Context, ListedErasure, PortError, Unusable
 from siutindei.domain import person
 from siutindei.domain.personal import Personal, address_owner, of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Who erases again: the list of erasures.
 BY: Final = "erasures"
-_REASON: Final = "the list of erasures names them, and there were keys of theirs"
+_REASON: Final = "the list of erasures names them, and the database did not know"
 
 
 @attrs.frozen(kw_only=True)
@@ -35,30 +35,42 @@ class Reach:
         user: who is erased.
         known: what is known of them.
         version: how long their stream is.
-        addresses: the addresses that they proved and that nobody else has now, as owners.
+        fingerprints: of the addresses that were theirs, and that nobody else has now.
         keys: the streams that there is a key for, by the key's id.
     """
 
     user: str
     known: person.Person
     version: int
-    addresses: Sequence[str]
+    fingerprints: tuple[str, ...]
     keys: Mapping[str, str]
 
+    @property
+    def listed(self) -> ListedErasure:
+        """What the list of erasures keeps of it."""
+        return ListedErasure(self.user, self.fingerprints)
 
-def reach(tx: Transaction, user: str) -> Reach:
-    """Find out what an erasure reaches."""
+
+def reach(tx: Transaction, user: str, listed: Sequence[str] = ()) -> Reach:
+    """Find out what an erasure reaches.
+
+    Args:
+        tx: the transaction.
+        user: who is erased.
+        listed: fingerprints of addresses that are known to have been theirs.
+    """
     events = tx.load(person.stream(user))
     known = person_of(events)
-    addresses = [
-        address_owner(print_)
-        for print_ in known.proofs
+    fingerprints = tuple(
+        print_
+        for print_ in dict.fromkeys((*known.proofs, *listed))
         if (holder := tx.views.person_by_address(print_)) is None or holder.user == user
-    ]
-    keys = {
-        key: stream for owner in (user, *addresses) for key, stream in tx.keys_of(owner).items()
-    }
-    return Reach(user=user, known=known, version=version_of(events), addresses=addresses, keys=keys)
+    )
+    owners = (user, *map(address_owner, fingerprints))
+    keys = {key: stream for owner in owners for key, stream in tx.keys_of(owner).items()}
+    return Reach(
+        user=user, known=known, version=version_of(events), fingerprints=fingerprints, keys=keys
+    )
 
 
 def destroy(tx: Transaction, reached: Reach, *, by: str, reason: Personal, at: datetime) -> None:
@@ -70,42 +82,62 @@ def destroy(tx: Transaction, reached: Reach, *, by: str, reason: Personal, at: d
         person.erase(reached.known, user=user, by=by, reason=reason, at=at),
     )
     tx.destroy_keys(user, forever=True)
-    for owner in reached.addresses:
-        # They proved it, and nobody else has it now: what was decided under it is theirs.
-        tx.destroy_keys(owner, forever=False)
+    for fingerprint in reached.fingerprints:
+        # It was theirs, and nobody else has it now: what was decided under it is theirs.
+        tx.destroy_keys(address_owner(fingerprint), forever=False)
 
 
 def erase_again(
     store: EventStore, erasures: ErasureList, *, clock: Clock, ids: Ids
 ) -> Sequence[str]:
-    """Erase whom the list names and who has keys here all the same; give who that was.
+    """Erase whom the list names and who is not erased here; give who that was.
 
-    An erased person never gets a key: there is one only in a database that was restored from a
-    backup, or where an erasure was listed and then cut off.
+    That is somebody whom a backup brought back, or who came after it was made and is listed: no new
+    data may be kept under their id. Or an erasure was listed and then cut off.
 
     Raises:
-        Unavailable: not now; or erased, but a file could not be cleaned: the text says which.
+        Unavailable: not now.
         Unusable: this process may not do it.
     """
+    listed = {erasure.user: erasure for erasure in erasures.all()}
+    if not listed or not store.last_position():
+        # Where nothing happened there is nobody; an import fills only what is empty.
+        return []
     erased: list[str] = []
     try:
-        for user in store.owners_with_keys(erasures.users()):
+        for user in store.not_erased(list(listed)):
             id = ids.uuid()
             context = Context(command_id=id, actor=BY, request_id=id, correlation_id=id)
-            if transact(store, context, partial(_erase, user, clock)):
+            if transact(store, context, partial(_erase, listed[user], clock)):
                 erased.append(user)
         if erased:
-            store.scrub()
+            scrub_what_is_owed(store)
     except Unusable as error:
-        msg = f"somebody who was erased has keys here again, and they cannot be destroyed: {error}"
+        msg = f"somebody who was erased is back, and cannot be erased again here: {error}"
         raise Unusable(msg) from error
     return erased
 
 
-def _erase(user: str, clock: Clock, tx: Transaction) -> bool:
-    reached = reach(tx, user)
-    if not reached.keys:
+def scrub_what_is_owed(store: EventStore) -> bool:
+    """Clean the files, where an erasure could not or was killed; say whether they are clean now.
+
+    Raises:
+        Unavailable: the store is not there.
+    """
+    if not store.owed:
+        return True
+    try:
+        store.scrub()
+    except PortError:
+        # It is owed still, and `doctor` says so.
+        return False
+    return True
+
+
+def _erase(listed: ListedErasure, clock: Clock, tx: Transaction) -> bool:
+    if tx.is_erased(listed.user):
         # Another process was first.
         return False
+    reached = reach(tx, listed.user, listed.fingerprints)
     destroy(tx, reached, by=BY, reason=of(BY, _REASON), at=clock.now())
     return True

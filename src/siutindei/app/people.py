@@ -165,7 +165,7 @@ class People:
                 raise NotFound("person", id)
             erased_fields = _count_fields(tx, reached.keys)
             # Listed before it is done: a backup that is restored later applies it again.
-            self.erasures.add(id, at=at)
+            self.erasures.add(reached.listed, at=at)
             is_listed = True
             by_them = Personal(owner=operator.id, clear=text)
             destroy(tx, reached, by=operator.id, reason=by_them, at=at)

@@ -224,6 +224,9 @@ class Transaction(Vault, Protocol):
     ) -> Sequence[Recorded]:
         """Read a stream in order: all of it, or its newest events, up to version `until`."""
 
+    def has(self, stream: str) -> bool:
+        """Whether anything happened in a stream, be it readable or not."""
+
     def append(
         self,
         stream: str,
@@ -253,6 +256,9 @@ class Transaction(Vault, Protocol):
 
         A user's id is never used again; an address may be somebody else's tomorrow.
         """
+
+    def is_erased(self, owner: str) -> bool:
+        """Whether an owner has no key, and never gets one."""
 
 
 class EventStore(Vault, Protocol):
@@ -290,8 +296,15 @@ class EventStore(Vault, Protocol):
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
 
-    def owners_with_keys(self, owners: Sequence[str]) -> Sequence[str]:
-        """Say which of some owners have a key."""
+    def not_erased(self, owners: Sequence[str]) -> Sequence[str]:
+        """Say which of some owners have a key, or might get one."""
+
+    def erased_owners(self) -> Sequence[str]:
+        """List the owners who never get a key again, in order."""
+
+    @property
+    def owed(self) -> str:
+        """What `scrub` has yet to do since keys were destroyed; empty when that is nothing."""
 
     def scrub(self) -> None:
         """Make sure that what was destroyed is in no file of the store any more.
@@ -905,10 +918,23 @@ class OrganizationDirectory(Protocol):
         """Set the number of stars that a user has."""
 
 
+@attrs.frozen
+class ListedErasure:
+    """Somebody who was erased.
+
+    Attributes:
+        user: their id.
+        fingerprints: of the addresses that were theirs then, and nobody else's.
+    """
+
+    user: str
+    fingerprints: tuple[str, ...] = ()
+
+
 class ErasureList(Protocol):
     """The erasures, listed outside the database: a restored backup applies them again."""
 
-    def add(self, user: str, *, at: datetime) -> None:
+    def add(self, erasure: ListedErasure, *, at: datetime) -> None:
         """Write one down for good.
 
         Raises:
@@ -916,8 +942,8 @@ class ErasureList(Protocol):
             Unusable: its folder cannot be written.
         """
 
-    def users(self) -> Sequence[str]:
-        """List who was erased."""
+    def all(self) -> Sequence[ListedErasure]:
+        """List who was erased, each once."""
 
 
 class ReplayStore(Protocol):

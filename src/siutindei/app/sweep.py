@@ -14,6 +14,7 @@ import attrs
 from siutindei.app import messages
 from siutindei.app.commands import transact
 from siutindei.app.delivery import Delivery
+from siutindei.app.erasing import scrub_what_is_owed
 from siutindei.app.folding import notification_of, version_of
 from siutindei.app.nudging import nudge, nudge_of
 from siutindei.app.ports import (
@@ -94,6 +95,7 @@ class Sweep:
         """
         swept = self._queue(context, Swept()) if self.nudges.can_send else Swept()
         swept = self._ledger(context, swept)
+        scrub_what_is_owed(self.store)
         at, views = self.clock.now(), self.store.views
         mails = views.notifications(status="dead_lettered")
         grants = views.grants(status="dead_lettered")

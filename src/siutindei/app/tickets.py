@@ -273,13 +273,11 @@ class Tickets:
     ) -> tuple[ticket.Ticket, tuple[Recorded, ...]]:
         at = self.clock.now()
         fingerprint = self.addresses.fingerprint(address)
-        has_number = came_with is not None and not tx.load(ticket.stream(came_with), newest=1)
+        has_number = came_with is not None and not tx.has(ticket.stream(came_with))
         reference = (
             came_with
             if came_with is not None and has_number
-            else ticket.reference(
-                submission.ticket_type, tx.views.next_number(submission.ticket_type)
-            )
+            else _free_reference(tx, submission.ticket_type)
         )
         known = person_of(tx.load(person.stream(submitter)))
         if known.erased_at is not None:
@@ -565,6 +563,17 @@ def wire(state: ticket.Ticket) -> dict[str, object]:
 
 def _text(value: Personal | None) -> str | None:
     return None if value is None else value.text
+
+
+def _free_reference(tx: Transaction, ticket_type: ticket.Type) -> str:
+    """Give the next number of a type.
+
+    A ticket whose events this program cannot read is in no read model, and has its number.
+    """
+    number = tx.views.next_number(ticket_type)
+    while tx.has(ticket.stream(ticket.reference(ticket_type, number))):
+        number += 1
+    return ticket.reference(ticket_type, number)
 
 
 def _number(value: Personal | None) -> float | None:

@@ -210,6 +210,7 @@ def _problems(installation: Installation) -> Iterator[Problem]:
         path = installation.settings.file(name)
         if path.stat().st_mode & 0o077:
             yield Problem(f"{path} can be read by others", f"chmod 600 {path}")
+    yield from _erasures(installation)
     letters = services.dead_letters.all()
     if letters:
         yield Problem(
@@ -228,6 +229,24 @@ def _problems(installation: Installation) -> Iterator[Problem]:
             f"the read model {made.name} is not what the history gives in {made.different} rows",
             "keep a copy of the database and report it, then "
             + installation.command_line("projection", "rebuild", made.name),
+        )
+
+
+def _erasures(installation: Installation) -> Iterator[Problem]:
+    """Say what would let somebody come back who was erased."""
+    services = installation.services
+    if services.store.owed:
+        yield Problem(
+            "a file of the database may still hold what was erased: others read it, or it is full",
+            f"let them end, make room, and start a worker: {installation.command_line('worker')}",
+        )
+    listed = {erasure.user for erasure in services.erasures.all()}
+    unlisted = [owner for owner in services.store.erased_owners() if owner not in listed]
+    if unlisted:
+        yield Problem(
+            f"{len(unlisted)} people were erased and are not on the list of erasures, {unlisted[0]}"
+            " the first: a backup that is restored would bring them back",
+            "put the newest erasures.jsonl back, or give each of their erasures again",
         )
 
 

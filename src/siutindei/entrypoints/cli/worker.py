@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from siutindei.app.erasing import scrub_what_is_owed
 from siutindei.app.ports import PortError
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import echo, print_json, when
@@ -49,7 +50,10 @@ def worker(installation: Installation, once: bool) -> None:
             correlation_id=outcome.correlation_id,
         )
 
-    delivery = installation.services.delivery
+    services = installation.services
+    if not scrub_what_is_owed(services.store):
+        log.warning("files still hold what was erased")
+    delivery = services.delivery
     with stopping() as state:
         while not state.asked:
             try:
