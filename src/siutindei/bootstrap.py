@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from siutindei.app.delivery import Delivery
     from siutindei.app.feedback import Feedback
     from siutindei.app.history import History
+    from siutindei.app.lanes import Lanes
     from siutindei.app.people import People
     from siutindei.app.ports import (
         AddressBook,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from siutindei.app.processing import Processing
     from siutindei.app.sending import Sending
     from siutindei.app.sign_in import SignIn
+    from siutindei.app.suppressions import Consequences, Suppressions
     from siutindei.app.sweep import Sweep
     from siutindei.app.tickets import Tickets
     from siutindei.settings import Settings
@@ -143,6 +145,7 @@ class Services:
             identity=self.identity,
             senders=self.settings.senders,
             settle=self.settings.seconds("SIUTINDEI_SETTLE"),
+            addresses=self.addresses,
         )
 
     @cached_property
@@ -173,7 +176,43 @@ class Services:
         from siutindei.adapters.ses_events import SesEvents
         from siutindei.app.feedback import Feedback
 
-        return Feedback(store=self.store, clock=self.clock, reader=SesEvents())
+        return Feedback(
+            store=self.store,
+            clock=self.clock,
+            reader=SesEvents(),
+            consequences=self.consequences,
+        )
+
+    @cached_property
+    def consequences(self) -> Consequences:
+        """What follows for an address from what is reported."""
+        from siutindei.app.suppressions import Consequences
+
+        return Consequences(
+            addresses=self.addresses,
+            senders=self.settings.senders,
+            limit=self.settings.count("SIUTINDEI_SOFT_BOUNCES"),
+        )
+
+    @cached_property
+    def suppressions(self) -> Suppressions:
+        """Which addresses are not mailed to."""
+        from siutindei.app.suppressions import Suppressions
+
+        return Suppressions(
+            store=self.store,
+            clock=self.clock,
+            ids=self.ids,
+            addresses=self.addresses,
+            ses=lambda: self.ses_suppressions,
+        )
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        """Whose mail goes, and whose is halted."""
+        from siutindei.app.lanes import Lanes
+
+        return Lanes(store=self.store, clock=self.clock, addresses=self.addresses)
 
     @cached_property
     def sweep(self) -> Sweep:
@@ -361,6 +400,11 @@ class Services:
         """The addresses that the account at SES does not mail to."""
         from siutindei.adapters.ses_suppressions import SesAccountSuppressions
 
+        if self.settings.maildir is not None or self.settings.relay is not None:
+            from siutindei.app.ports import Unusable
+
+            msg = "mails do not go to SES here, so SES's list is not ours; set SIUTINDEI_MAIL=ses"
+            raise Unusable(msg)
         return SesAccountSuppressions(self._ses_requests)
 
     @cached_property
@@ -510,6 +554,7 @@ class Services:
                 self._read_models(store).complete(progress=lambda *_: None)
             # Before anybody reads: a backup that was restored may have brought keys back.
             self.erase_again(store)
+            self._halt_restored(store)
         except BaseException:
             store.close()
             raise
@@ -520,6 +565,12 @@ class Services:
         from siutindei.app.erasing import erase_again
 
         return erase_again(store, self.erasures, clock=self.clock, ids=self.ids)
+
+    def _halt_restored(self, store: SqlStore) -> None:
+        """Let no mail go where what was mailed after a backup is not known yet."""
+        from siutindei.app.lanes import halt_restored
+
+        halt_restored(store, clock=self.clock, ids=self.ids)
 
     def _opened_store(self, master: KeyRing) -> SqlStore:
         url = self.settings.postgres_url

@@ -135,6 +135,8 @@ SETTINGS: Final = (
             "hour", "count", 1),
     Setting("SIUTINDEI_UNPROVED_HOURLY", "60", "challenges that all addresses that never answered "
             "a code may start in an hour, together", "count", 1),
+    Setting("SIUTINDEI_SOFT_BOUNCES", "3", "bounces for now within 7 days that suppress an address "
+            "for 30 days", "count", 1),
     Setting("MAX_CHALLENGE_ATTEMPTS", "3", "answers that a challenge takes", "count", 1, 10),
     Setting("SIUTINDEI_SETTLE", "900", "how long an unknown outcome is left to feedback before "
             "the mail may be sent again", "seconds", 0, 86_400),

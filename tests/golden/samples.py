@@ -15,7 +15,16 @@ import attrs
 
 from siutindei.adapters.codec import EventMapper
 from siutindei.app.ports import Context, Recorded
-from siutindei.domain import catalogue, challenge, grant, notification, person, ticket
+from siutindei.domain import (
+    catalogue,
+    challenge,
+    grant,
+    lane,
+    notification,
+    person,
+    suppression,
+    ticket,
+)
 from siutindei.domain.personal import ERASED, Personal
 
 if TYPE_CHECKING:
@@ -47,6 +56,8 @@ STREAMS: Final = {
     ticket: ticket.stream("R00001"),
     notification: notification.stream(HASH),
     grant: grant.stream("R00001-organization"),
+    suppression: suppression.stream(PRINT),
+    lane: lane.stream("tickets"),
 }
 
 
@@ -355,6 +366,64 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
     "grant.redriven.v1": (grant.Redriven(by="eve", at=AT), PLAIN),
     "grant.discarded.v1": (
         grant.Discarded(by="eve", reason=sealed("reason"), at=AT),
+        PLAIN,
+    ),
+    "suppression.soft_bounced.v1": (
+        suppression.SoftBounced(feedback_id="f-1", evidence=f"notification-{HASH}/4", at=AT),
+        PLAIN,
+    ),
+    "suppression.suppressed.v1": (
+        suppression.Suppressed(
+            fingerprint=PRINT,
+            address=sealed("address"),
+            reason="soft_bounces",
+            evidence=f"notification-{HASH}/4",
+            feedback_id="f-1",
+            expires_at=LATER,
+            rule=suppression.SOFT_RULE,
+            at=AT,
+        ),
+        FULL,
+    ),
+    "suppression.suppressed.v1--person": (
+        suppression.Suppressed(
+            fingerprint=PRINT,
+            address=ERASED,
+            reason="person",
+            by="eve",
+            note=sealed("note"),
+            rule=suppression.PERSON_RULE,
+            at=AT,
+        ),
+        PLAIN,
+    ),
+    "suppression.lifted.v1": (
+        suppression.Lifted(by="eve", reason=sealed("reason"), at=AT),
+        PLAIN,
+    ),
+    "suppression.revealed.v1": (suppression.Revealed(by="eve", at=AT), PLAIN),
+    "lane.halted.v1": (
+        lane.Halted(
+            why="account",
+            error="AWS has suspended the SES account for good (AccountSuspendedException)",
+            failures=2,
+            probe_at=LATER,
+            since=AT,
+            at=AT,
+        ),
+        FULL,
+    ),
+    "lane.halted.v1--person": (
+        lane.Halted(why="person", since=AT, by="eve", note=sealed("note"), at=AT),
+        PLAIN,
+    ),
+    "lane.probed.v1": (
+        lane.Probed(notification=HASH, failures=2, error="paused", since=AT, probe_at=LATER, at=AT),
+        PLAIN,
+    ),
+    "lane.resumed.v1": (lane.Resumed(how="accepted", at=AT), PLAIN),
+    "lane.resumed.v1--person": (
+        lane.Resumed(how="person", by="eve", note=sealed("note"), at=AT),
         PLAIN,
     ),
 }

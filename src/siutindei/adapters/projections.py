@@ -20,7 +20,7 @@ import attrs
 from siutindei.adapters.codec import decode_document, encode_document
 from siutindei.app.ports import Recorded, Unusable
 from siutindei.app.times import micros
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, suppression, ticket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -241,6 +241,18 @@ def _grant_row(row: Row | None, recorded: Recorded) -> Row | None:
     }
 
 
+def _suppression_row(row: Row | None, recorded: Recorded) -> Row:
+    kind = suppression.Suppression
+    before = suppression.INITIAL if row is None else decode_document(kind, row["document"])
+    event: Any = recorded.event
+    state = suppression.evolve(before, event)
+    return {
+        "fingerprint": _id(recorded),
+        "position": _first(row, recorded),
+        "document": encode_document(state),
+    }
+
+
 _TEXT: Final = "TEXT NOT NULL"
 _NUMBER: Final = "INTEGER NOT NULL"
 _KEY: Final = "TEXT PRIMARY KEY"
@@ -383,6 +395,15 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={},
         key=_message_key,
         row=_message_row,
+    ),
+    Projection(
+        name="suppressions",
+        version=1,
+        category=suppression.CATEGORY,
+        columns={"fingerprint": _KEY, "position": _NUMBER, "document": _BYTES},
+        indexes={"position": "(position)"},
+        key=_id,
+        row=_suppression_row,
     ),
 )
 #: The read models, in the order in which their digests are taken.

@@ -64,17 +64,17 @@ ANSWERS: Final = (
     Answer(
         codes=_THROTTLED,
         when="daily",
-        error=ports.AccountHalted,
+        error=ports.WholeAccountHalted,
         text="SES's quota of a day is used up",
     ),
     Answer(
         codes=("LimitExceededException",),
-        error=ports.AccountHalted,
+        error=ports.WholeAccountHalted,
         text="a limit of the SES account is reached",
     ),
     Answer(
         codes=("AccountSuspendedException",),
-        error=ports.AccountHalted,
+        error=ports.WholeAccountHalted,
         text="AWS has suspended the SES account for good",
     ),
     Answer(

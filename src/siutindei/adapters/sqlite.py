@@ -33,7 +33,7 @@ from eventsourcing.sqlite import (
 from siutindei.adapters import projections, vault
 from siutindei.adapters.files import refusal, sync_folder, whole
 from siutindei.adapters.locks import locked
-from siutindei.adapters.store import SqlStore, TablesOnce
+from siutindei.adapters.store import COPIED, SqlStore, TablesOnce
 from siutindei.app.ports import Conflict, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
@@ -299,6 +299,12 @@ class SqliteSchema:
                 if found is not None:
                     msg = f"it was not copied: {found}"
                     raise Unusable(msg)
+                # Whoever opens it has restored it.
+                target.execute(
+                    "INSERT INTO key_checks (name, value) VALUES (?, 'yes')"
+                    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    (COPIED,),
+                )
                 target.execute("PRAGMA journal_mode=WAL")
                 return int(target.execute("SELECT count(*) FROM stored_events").fetchone()[0])
 

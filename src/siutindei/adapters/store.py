@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 #: The note that says that files still hold what was destroyed.
 _OWED: Final = "scrub"
+#: The note that says that a backup made this database.
+COPIED: Final = "copied"
 _PAGE: Final = 500
 #: How often a lost answer is asked for.
 _QUESTIONS: Final = 3
@@ -165,6 +167,13 @@ class Change:
     def is_erased(self, owner: str) -> bool:
         """Whether an owner has no key, and never gets one."""
         return self._vault.is_erased(owner)
+
+    def take_copy_mark(self) -> bool:
+        """Say whether the database is an unopened copy; from now on it is none."""
+        if not _noted(self._cursor, COPIED):
+            return False
+        _note(self._cursor, COPIED, "")
+        return True
 
     def begin(self) -> None:
         """Refuse a command that was carried out before."""
@@ -454,9 +463,13 @@ class SqlStore(ABC):
     def owed(self) -> str:
         """What `scrub` has yet to do; empty when that is nothing."""
         with self.reading() as cursor:
-            cursor.execute("SELECT value FROM key_checks WHERE name = ?", (_OWED,))
-            row = cursor.fetchone()
-        return "" if row is None else str(row["value"])
+            return _noted(cursor, _OWED)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the database is a copy that nobody has opened yet."""
+        with self.reading() as cursor:
+            return bool(_noted(cursor, COPIED))
 
     def check_ring(self, name: str, ring: KeyRing, *, rotates: bool) -> None:
         """Remember which key the database was made with, or refuse a ring that lacks it.
@@ -498,6 +511,13 @@ class SqlStore(ABC):
     @property
     def _columns(self) -> str:
         return f"{self.position} AS position, originator_id, originator_version, topic, state"
+
+
+def _noted(cursor: Cursor, name: str) -> str:
+    """Give what is remembered under a name, empty when nothing is."""
+    cursor.execute("SELECT value FROM key_checks WHERE name = ?", (name,))
+    row = cursor.fetchone()
+    return "" if row is None else str(row["value"])
 
 
 def _note(cursor: Cursor, name: str, value: str) -> None:

@@ -14,7 +14,7 @@ from siutindei.adapters.codec import decode_document
 from siutindei.adapters.sql import Cursor
 from siutindei.app.ports import Action, AuditRow, CodeRow, Due, Page, PersonRow
 from siutindei.app.times import from_micros, micros
-from siutindei.domain import challenge, grant, notification, ticket
+from siutindei.domain import challenge, grant, notification, suppression, ticket
 from siutindei.domain.due import FARTHEST
 from siutindei.domain.errors import Invalid
 
@@ -118,6 +118,20 @@ class SqlViews:
             (submitter, ticket_type),
         )
         return None if row is None else str(row["reference"])
+
+    def find_suppression(self, fingerprint: str) -> suppression.Suppression | None:
+        """Give what is known of an address that mails had trouble with."""
+        row = self._row("SELECT document FROM {suppressions} WHERE fingerprint = ?", (fingerprint,))
+        return None if row is None else decode_document(suppression.Suppression, row["document"])
+
+    def suppressions(self) -> Sequence[tuple[str, suppression.Suppression]]:
+        """Give all of them, by fingerprint, the oldest first."""
+        return [
+            (row["fingerprint"], decode_document(suppression.Suppression, row["document"]))
+            for row in self._rows(
+                "SELECT fingerprint, document FROM {suppressions} ORDER BY position"
+            )
+        ]
 
     def next_number(self, ticket_type: ticket.Type) -> int:
         """Give the number after the highest that a ticket of this type has."""

@@ -18,12 +18,14 @@ from siutindei.app.commands import transact
 from siutindei.app.folding import (
     challenges_of,
     grant_of,
+    lane_of,
     notification_of,
     ticket_of,
     version_of,
 )
 from siutindei.app.ports import (
     AccountHalted,
+    AddressBook,
     Clock,
     Codes,
     Conflict,
@@ -43,9 +45,10 @@ from siutindei.app.ports import (
     Unavailable,
     Unreadable,
     Unusable,
+    WholeAccountHalted,
     Work,
 )
-from siutindei.domain import fields, grant, notification, ticket
+from siutindei.domain import fields, grant, lane, notification, ticket
 from siutindei.domain import mail as mails
 from siutindei.domain.errors import DomainError
 
@@ -82,6 +85,7 @@ Result = Literal[
 
 _Decide = Callable[[notification.Notification, datetime], tuple[notification.Event, ...]]
 _Write = Callable[[], mails.Mail]
+_Standing = Callable[["Transaction", Recorded, "Sequence[Recorded]", datetime], None]
 
 
 @attrs.frozen(kw_only=True)
@@ -154,6 +158,7 @@ class Delivery:
     identity: IdentityProvider
     senders: mails.Senders
     settle: timedelta
+    addresses: AddressBook
 
     # --- what is due ------------------------------------------------------------------------------
 
@@ -279,7 +284,12 @@ class Delivery:
         composed = self._compose(tx, requested) if step == "send" else "expired"
         deadline = at + self.mail.time_out + GRACE
         decided: tuple[notification.Event, ...]
-        if isinstance(composed, mails.Mail):
+        hindered = isinstance(composed, mails.Mail) and self._hindered(
+            tx, state, composed, deadline=deadline, at=at
+        )
+        if hindered:
+            decided = hindered
+        elif isinstance(composed, mails.Mail):
             template = mails.TEMPLATES[requested.kind]
             decided = notification.start_attempt(
                 state,
@@ -295,10 +305,41 @@ class Delivery:
             rule = f"notification.never_when_{composed}.v1"
             decided = notification.withhold(state, why=composed, rule=rule, at=at)
         appended = tx.append(events[0].stream, version_of(events), decided, cause=events[0])
-        if not isinstance(composed, mails.Mail):
+        if hindered or not isinstance(composed, mails.Mail):
             return _outcome(outcome, appended)
         attempt = attrs.evolve(outcome, attempt=state.calls + 1)
         return _Call(outcome=attempt, newest=appended[-1], mail=composed, deadline=deadline)
+
+    def _hindered(
+        self,
+        tx: Transaction,
+        state: notification.Notification,
+        mail: mails.Mail,
+        *,
+        deadline: datetime,
+        at: datetime,
+    ) -> tuple[notification.Event, ...]:
+        """Say what keeps a mail from being sent now, at the last moment before its call."""
+        known = tx.views.find_suppression(self.addresses.fingerprint(mail.recipient))
+        if known is not None and known.is_active(at):
+            rule = "notification.never_to_the_suppressed.v1"
+            return notification.withhold(state, why="suppressed", rule=rule, at=at)
+        stream = lane.stream(mail.lane)
+        events = tx.load(stream, newest=lane.NEWEST)
+        halted = lane_of(events)
+        match halted.standing(at):
+            case "wait":
+                until = halted.probe_at or at + lane.WAIT
+                return notification.defer(
+                    state, until=until, why="lane_halted", rule=lane.RULE, at=at
+                )
+            case "probe":
+                id = mail.notification_id
+                probed = lane.probe(halted, notification=id, until=deadline, at=at)
+                tx.append(stream, version_of(events), probed)
+            case "go":
+                pass
+        return ()
 
     def _step(self, context: Context) -> Context:
         """Give one step its own command: the steps of one request are not the same command."""
@@ -411,6 +452,7 @@ class Delivery:
         """Make the announced call, and record its outcome."""
         attempt = call.outcome.attempt
         decide: _Decide
+        standing: _Standing = partial(_succeeded, mail.lane)
         if self.clock.now() + self.mail.time_out > call.deadline:
             # Whoever looks at it after the deadline takes the call for ended: it must not be made
             # any more (this process stood still, or announcing the call took too long). No call,
@@ -425,26 +467,36 @@ class Delivery:
             decide = _failed(attempt, "permanent", _text(problem))
         except AccountHalted as problem:
             decide = _failed(attempt, "account", _text(problem))
+            halts = lane.NAMES if isinstance(problem, WholeAccountHalted) else (mail.lane,)
+            standing = partial(_halted, halts, _text(problem))
         except MailNotSent as problem:
             decide = _failed(attempt, "transient", _text(problem))
         except Exception as problem:  # noqa: BLE001  # an adapter's fault must not stop the others
             decide = self._lost(attempt, f"the mail adapter failed: {type(problem).__name__}")
         else:
             decide = _accepted(attempt, message_id)
-        return _outcome(call.outcome, self._record(context, call.newest, decide))
+        return _outcome(call.outcome, self._record(context, call.newest, decide, standing))
 
     def _lost(self, attempt: int, why: str) -> _Decide:
         return lambda state, at: notification.lose_track(
             state, attempt=attempt, why=why, settle=self.settle, at=at
         )
 
-    def _record(self, context: Context, newest: Recorded, decide: _Decide) -> tuple[Recorded, ...]:
+    def _record(
+        self,
+        context: Context,
+        newest: Recorded,
+        decide: _Decide,
+        standing: _Standing = lambda *_: None,
+    ) -> tuple[Recorded, ...]:
         """Record an outcome, and try again while the store is busy: what was sent was sent."""
 
         def work(tx: Transaction) -> tuple[Recorded, ...]:
-            events = tx.load(newest.stream)
-            decided = decide(notification_of(events), self.clock.now())
-            return tx.append(newest.stream, version_of(events), decided, cause=newest)
+            events, at = tx.load(newest.stream), self.clock.now()
+            decided = decide(notification_of(events), at)
+            appended = tx.append(newest.stream, version_of(events), decided, cause=newest)
+            standing(tx, newest, appended, at)
+            return appended
 
         tries = 0
         while True:
@@ -550,6 +602,39 @@ class Delivery:
                 self.directory.set_stars(grant_id=key, user=requested.user, stars=change.stars)
             case never:
                 assert_never(never)
+
+
+def _succeeded(
+    name: lane.Name, tx: Transaction, call: Recorded, outcome: Sequence[Recorded], at: datetime
+) -> None:
+    """Resume a halted lane whose mail was taken."""
+    if any(isinstance(entry.event, notification.Accepted) for entry in outcome):
+        stream = lane.stream(name)
+        events = tx.load(stream, newest=lane.NEWEST)
+        decided = lane.succeed(lane_of(events), began=_began(call), at=at)
+        tx.append(stream, version_of(events), decided, cause=outcome[-1])
+
+
+def _halted(
+    names: Sequence[lane.Name],
+    error: str,
+    tx: Transaction,
+    call: Recorded,
+    outcome: Sequence[Recorded],
+    at: datetime,
+) -> None:
+    """Halt the lanes of which no mail is taken, or halt them for longer."""
+    for name in names:
+        stream = lane.stream(name)
+        events = tx.load(stream, newest=lane.NEWEST)
+        decided = lane.fail(lane_of(events), error=error, began=_began(call), at=at)
+        tx.append(stream, version_of(events), decided, cause=[call, *outcome][-1])
+
+
+def _began(call: Recorded) -> datetime:
+    """Say when a call was announced."""
+    began: datetime = getattr(call.event, "at")  # noqa: B009  # every event of a call has it
+    return began
 
 
 def _accepted(attempt: int, message_id: str) -> _Decide:

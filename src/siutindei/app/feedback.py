@@ -1,7 +1,7 @@
 """Feedback: what the mail service reports of mails that it took.
 
 Reports come late, twice, in any order, and before the send itself was recorded; what they amount to
-is the same. What follows for the address is not decided here.
+is the same. What follows for the address is decided in the same transaction: see `suppressions`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from siutindei.app import messages
 from siutindei.app.commands import transact
 from siutindei.app.folding import notification_of, version_of
 from siutindei.app.ports import Clock, EventStore, Report, ReportReader
+from siutindei.app.suppressions import Consequences
 from siutindei.domain import notification
 from siutindei.domain.errors import Invalid
+from siutindei.domain.suppression import Suppressed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,6 +40,7 @@ class Heard:
         notification_id: the mail that it is about.
         status: where that mail stands now.
         events: what was recorded, by their ids.
+        suppressed: whether the address is not mailed to any more because of it.
     """
 
     result: Result
@@ -45,6 +48,7 @@ class Heard:
     notification_id: str | None = None
     status: notification.Status | None = None
     events: tuple[str, ...] = ()
+    suppressed: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +58,7 @@ class Feedback:
     store: EventStore
     clock: Clock
     reader: ReportReader
+    consequences: Consequences
 
     def read(self, body: object) -> Report:
         """Read a report, enveloped by SNS or raw.
@@ -84,14 +89,21 @@ class Feedback:
 
         def work(tx: Transaction) -> Heard:
             events = tx.load(stream)
-            decided = _decide(notification_of(events), report, self.clock.now())
+            state = notification_of(events)
+            decided = _decide(state, report, self.clock.now())
             appended = tx.append(stream, version_of(events), decided, cause=events[-1])
+            followed = (
+                ()
+                if state.requested is None
+                else self.consequences.follow(tx, state.requested, appended)
+            )
             return Heard(
                 result="recorded" if appended else "known",
                 report=report,
                 notification_id=id,
                 status=notification_of([*events, *appended]).status,
-                events=tuple(entry.id for entry in appended),
+                events=tuple(entry.id for entry in (*appended, *followed)),
+                suppressed=any(isinstance(entry.event, Suppressed) for entry in followed),
             )
 
         return transact(self.store, context, work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, lane, notification, person, suppression, ticket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +36,16 @@ def notification_of(events: Iterable[Recorded]) -> notification.Notification:
 def grant_of(events: Iterable[Recorded]) -> grant.Grant:
     """Fold a grant's stream."""
     return reduce(grant.evolve, _events(events), grant.INITIAL)
+
+
+def suppression_of(events: Iterable[Recorded]) -> suppression.Suppression:
+    """Fold the stream of a suppression."""
+    return reduce(suppression.evolve, _events(events), suppression.INITIAL)
+
+
+def lane_of(events: Iterable[Recorded]) -> lane.Lane:
+    """Fold the newest events of a lane's stream."""
+    return reduce(lane.evolve, _events(events), lane.INITIAL)
 
 
 def _events(recorded: Iterable[Recorded]) -> Any:

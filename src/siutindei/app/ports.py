@@ -9,7 +9,7 @@ PortError
 ├── MailError
 │   ├── MailNotSent        transient: surely not sent, worth another try
 │   ├── MailRefused        permanent: surely not sent, never will be
-│   ├── AccountHalted      surely not sent, a matter of the whole account or sender
+│   ├── AccountHalted      surely not sent, a matter of the account: halts the sender's lane, or all
 │   └── MailOutcomeUnknown nobody can tell whether it was sent
 └── GrantError             the platform did not take a change
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
-    from siutindei.domain import challenge, grant, notification, ticket
+    from siutindei.domain import challenge, grant, notification, suppression, ticket
     from siutindei.domain.mail import Mail
     from siutindei.domain.personal import Personal
 
@@ -83,7 +83,11 @@ class MailRefused(MailError):
 
 
 class AccountHalted(MailError):
-    """Surely not sent; a matter of the whole account or of the sender, not of the message."""
+    """Surely not sent; a matter of the sender's account, not of the message: its lane halts."""
+
+
+class WholeAccountHalted(AccountHalted):
+    """Surely not sent, and nothing else is: every lane halts."""
 
 
 class MailOutcomeUnknown(MailError):
@@ -260,6 +264,9 @@ class Transaction(Vault, Protocol):
     def is_erased(self, owner: str) -> bool:
         """Whether an owner has no key, and never gets one."""
 
+    def take_copy_mark(self) -> bool:
+        """Say whether the database is a copy that nobody has opened yet; from now on it is none."""
+
 
 class EventStore(Vault, Protocol):
     """The history, with its read models and its vault."""
@@ -295,6 +302,10 @@ class EventStore(Vault, Protocol):
 
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the database is a copy that a backup made, and that nobody has opened yet."""
 
     def not_erased(self, owners: Sequence[str]) -> Sequence[str]:
         """Say which of some owners have a key, or might get one."""
@@ -568,6 +579,12 @@ class Views(Protocol):
 
     def find_grant(self, id: str) -> grant.Grant | None:
         """Find a grant."""
+
+    def find_suppression(self, fingerprint: str) -> suppression.Suppression | None:
+        """Give what is known of an address that mails had trouble with."""
+
+    def suppressions(self) -> Sequence[tuple[str, suppression.Suppression]]:
+        """Give all of them, by fingerprint, the oldest first."""
 
     def due(self, *, at: datetime, limit: int = 100) -> Sequence[Due]:
         """List what is due, longest due first."""

@@ -201,11 +201,13 @@ class SignIn:
             outcome = self.delivery.deliver_now(
                 context, result.notification, tries=MAIL_TRIES, within=MAIL_WITHIN
             )
-            if is_new:
-                self.pace.note((self.clock.now() - began).total_seconds())
-            return attrs.evolve(result, mail=outcome)
+            result = attrs.evolve(result, mail=outcome)
+            if outcome is None or outcome.attempt:
+                if is_new:
+                    self.pace.note((self.clock.now() - began).total_seconds())
+                return result
         if is_new:
-            # Who gets no mail waits as long as others wait for theirs.
+            # Who gets no mail, whatever the reason, waits as long as others wait for theirs.
             self.clock.sleep(self.pace.next())
         return result
 

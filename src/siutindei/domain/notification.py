@@ -698,6 +698,20 @@ def withhold(
     return (Withheld(why=why, rule=rule, at=at),)
 
 
+def defer(
+    notification: Notification, *, until: datetime, why: Deferral, rule: str, at: datetime
+) -> tuple[Event, ...]:
+    """Put it off: no attempt is burnt, and nothing is lost; quiet unless it would be sent now.
+
+    What is of no use after a while is looked at again then, and withheld.
+    """
+    if notification.requested is None or next_step(notification, at=at) != "send":
+        return ()
+    expires_at = notification.requested.expires_at
+    until = until if expires_at is None else min(until, expires_at)
+    return (Deferred(until=until, why=why, rule=rule, at=at),)
+
+
 def redrive(notification: Notification, *, by: str, at: datetime) -> tuple[Event, ...]:
     """Give a dead letter three more attempts.
 

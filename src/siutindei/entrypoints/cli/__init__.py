@@ -17,6 +17,7 @@ from siutindei.entrypoints.cli import (
     projection,
     ses,
     sign_in,
+    suppressions,
     tickets,
     worker,
 )
@@ -66,6 +67,8 @@ for command in (
     ledger.notification,
     ledger.dead_letter,
     feedback.feedback,
+    suppressions.suppression,
+    suppressions.lane,
     history.history,
     projection.projection,
     people.person,

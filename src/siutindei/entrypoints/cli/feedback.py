@@ -45,8 +45,11 @@ def ingest(installation: Installation, file: Path) -> None:
         print_json({"items": [_document(item) for item in heard]})
         return
     print_table(
-        ("report", "what it settled", "notification", "status"),
-        ((item.report.name, item.result, item.notification_id, item.status) for item in heard),
+        ("report", "what it settled", "notification", "status", "suppressed"),
+        (
+            (item.report.name, item.result, item.notification_id, item.status, item.suppressed)
+            for item in heard
+        ),
         empty="",
     )
 
@@ -88,4 +91,5 @@ def _document(item: Heard) -> dict[str, Any]:
         "notification": item.notification_id,
         "status": item.status,
         "events": list(item.events),
+        "suppressed": item.suppressed,
     }

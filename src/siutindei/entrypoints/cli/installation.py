@@ -211,6 +211,7 @@ def _problems(installation: Installation) -> Iterator[Problem]:
         if path.stat().st_mode & 0o077:
             yield Problem(f"{path} can be read by others", f"chmod 600 {path}")
     yield from _erasures(installation)
+    yield from _senders(installation)
     letters = services.dead_letters.all()
     if letters:
         yield Problem(
@@ -230,6 +231,29 @@ def _problems(installation: Installation) -> Iterator[Problem]:
             "keep a copy of the database and report it, then "
             + installation.command_line("projection", "rebuild", made.name),
         )
+
+
+def _senders(installation: Installation) -> Iterator[Problem]:
+    """Say whose mail does not go."""
+    services = installation.services
+    for name, state in services.lanes.all().items():
+        if state.why is not None:
+            resume = f"see docs/lanes.md, then {installation.command_line('lane', 'resume', name)}"
+            yield Problem(
+                f"no mail of the lane {name} goes ({state.why}{_because(state.error)})",
+                "it tries again by itself" if state.probe_at else resume,
+            )
+    fingerprint = services.addresses.fingerprint(installation.settings.senders.support)
+    support = services.store.views.find_suppression(fingerprint)
+    if support is not None and support.is_active(services.clock.now()):
+        yield Problem(
+            "the support mailbox is suppressed: nobody hears of new tickets",
+            f"mend it, then {installation.command_line('suppression', 'lift', fingerprint)}",
+        )
+
+
+def _because(error: str | None) -> str:
+    return "" if error is None else f": {error}"
 
 
 def _erasures(installation: Installation) -> Iterator[Problem]:
