@@ -16,12 +16,23 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from siutindei.domain import catalogue, challenge, grant, notification, person, ticket
+from siutindei.domain import (
+    catalogue,
+    challenge,
+    grant,
+    lane,
+    notification,
+    person,
+    suppression,
+    ticket,
+)
 from siutindei.domain.errors import DomainError
 from siutindei.domain.personal import Personal, address_owner, of
 from tests.support import START
 
-AGGREGATES: Final[tuple[ModuleType, ...]] = (person, challenge, ticket, notification, grant)
+AGGREGATES: Final[tuple[ModuleType, ...]] = (
+    *(person, challenge, ticket, notification, grant, suppression, lane),
+)
 
 # --- values --------------------------------------------------------------------------------------
 
@@ -81,6 +92,7 @@ _NAMED: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "attempts": st.integers(1, challenge.ATTEMPTS_MOST),
     "attempts_left": st.integers(0, challenge.ATTEMPTS_MOST),
     "stars": st.integers(0, 100),
+    "failures": st.integers(0, 9),
     "template_version": st.integers(1, 100),
 }
 _TYPED: Final[Mapping[Any, st.SearchStrategy[Any]]] = {
@@ -543,6 +555,65 @@ def grant_histories(
     return life.history()
 
 
+@st.composite
+def suppression_histories(draw: Callable[..., Any], *, most: int = 15) -> History:
+    """Give what an address has trouble with: bounces in any order, complaints, people, SES."""
+    life = _Driver(draw, suppression)
+    about: dict[str, Any] = {"fingerprint": "f", "address": of(address_owner("f"), "a@example.com")}
+    for number in range(draw(st.integers(1, most))):
+        life.pass_time()
+        report = {
+            **about,
+            "evidence": f"notification-n/{number}",
+            "feedback_id": f"f-{draw(st.integers(0, most))}",
+            "at": life.at - draw(st.timedeltas(timedelta(), timedelta(days=10))),
+        }
+        anything = ["bounce", "bounce", "complain", "add", "adopt", "lift", "look"]
+        match draw(st.sampled_from(anything)):
+            case "bounce":
+                verdict = draw(st.sampled_from(["hard", "soft", "soft", "soft", "none"]))
+                life.decide(suppression.bounce, verdict=verdict, limit=3, **report)
+            case "complain":
+                kind = draw(st.sampled_from([None, "abuse", suppression.NOT_SPAM]))
+                life.decide(suppression.complain, complaint_type=kind, **report)
+            case "add":
+                note = of("bob", "asked for it")
+                life.decide(suppression.add, by="bob", note=note, at=life.at, **about)
+            case "adopt":
+                life.decide(suppression.adopt, at=life.at, **about)
+            case "lift":
+                life.decide(suppression.lift, by="bob", reason=of("bob", "mended"), at=life.at)
+            case _:
+                life.decide(suppression.reveal, by="eve", at=life.at)
+    return life.history()
+
+
+@st.composite
+def lane_histories(draw: Callable[..., Any], *, most: int = 15) -> History:
+    """Give what happens to a lane: calls that meet a halted account, tries, and people."""
+    life = _Driver(draw, lane)
+    for _ in range(draw(st.integers(1, most))):
+        life.pass_time()
+        life.wait_until(life.state.probe_at)
+        at = life.at
+        began = at - draw(st.timedeltas(timedelta(), timedelta(minutes=2)))
+        anything = ["fail", "fail", "probe", "probe", "succeed", "halt", "resume"]
+        match draw(st.sampled_from(anything)):
+            case "fail":
+                id = draw(st.sampled_from(["n", "m"]))
+                life.decide(lane.fail, notification=id, error="paused", began=began, at=at)
+            case "probe":
+                life.decide(lane.probe, notification="n", until=at + timedelta(seconds=9), at=at)
+            case "succeed":
+                life.decide(lane.succeed, notification="n", began=began, at=at)
+            case "halt":
+                why = draw(st.sampled_from(["restored", "person"]))
+                life.decide(lane.halt, why=why, by="bob", note=of("bob", "x"), at=at)
+            case _:
+                life.decide(lane.resume, by="bob", note=of("bob", "x"), at=at)
+    return life.history()
+
+
 #: The legal histories of each aggregate.
 HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     person: person_histories(),
@@ -550,6 +621,8 @@ HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     ticket: ticket_histories(),
     notification: notification_histories(),
     grant: grant_histories(),
+    suppression: suppression_histories(),
+    lane: lane_histories(),
 }
 histories: Final = st.one_of(list(HISTORIES.values()))
 #: A property is about what holds, not about how fast the machine is.

@@ -67,6 +67,10 @@ LIVES: Final = (
     ("grant.requested.v1", "grant.dead_lettered.v1", "grant.redriven.v1", "grant.withheld.v1"),
     ("grant.requested.v1", "grant.dead_lettered.v1", "grant.discarded.v1"),
     ("grant.carried_out.v1",),
+    ("suppression.suppressed.v1", "suppression.revealed.v1"),
+    ("suppression.soft_bounced.v1", "suppression.suppressed.v1--person", "suppression.lifted.v1"),
+    ("lane.halted.v1", "lane.probed.v1", "lane.resumed.v1"),
+    ("lane.resumed.v1--person", "lane.halted.v1--person"),
 )
 
 #: Digests of what each version of each read model holds at the end of each of these lives. One that
@@ -81,6 +85,8 @@ PINNED: Final = {
     ("notifications", 1): "e605fc4b2ce7a8b238567d8a82620e0b",
     ("grants", 1): "7910bc81b18e142fc5b2b92f29cd2179",
     ("messages", 1): "937b4c75d9ccad1a3d424fca9fff64dc",
+    ("suppressions", 1): "141984c3300b25390f3339b977e36213",
+    ("lanes", 1): "55ff738893cd37254a324747299f7411",
 }
 
 
@@ -186,7 +192,7 @@ FIRST: Final = (
 KEPT: Final = ("tickets", "pending", "people", "challenges", "notifications", "grants")
 SAME: Final = tuple(name for name in KEPT if projections.newest(name).version == 1)
 #: The read models that came later.
-LATER: Final = ("audit_logs", "messages")
+LATER: Final = ("audit_logs", "messages", "suppressions", "lanes")
 
 
 def as_first(dialect: Any = str) -> list[str]:

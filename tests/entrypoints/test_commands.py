@@ -667,13 +667,13 @@ def test_doctor_finds_an_event_that_no_read_model_is_made_from(cli: Cli) -> None
     with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
         connection.execute(
             "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
-            " VALUES ('suppression-x', 1, 'suppression.added.v1', X'7B7D')"
+            " VALUES ('parcel-x', 1, 'parcel.sent.v1', X'7B7D')"
         )
         connection.commit()
     found = cli.json("doctor", "--deep", code=1)
 
     assert found["books"] is None
-    assert "the books cannot be read: event suppression-x/1" in found["problems"][0]["what"]
+    assert "the books cannot be read: event parcel-x/1" in found["problems"][0]["what"]
 
 
 def test_doctor_finds_a_damaged_index(cli: Cli) -> None:

@@ -47,7 +47,8 @@ def test_one_event_is_recorded_and_said_to_be(cli: Cli, tmp_path: Path, id: str)
         "notification": id,
         "status": "bounced",
     }.items() <= item.items()
-    assert 2 == len(item["events"])
+    assert 3 == len(item["events"])
+    assert item["suppressed"]
     assert "known" in cli("feedback", "ingest", file).out
     assert "bounced" == cli.json("notification", "show", id)["status"]
 

@@ -30,6 +30,9 @@ NAMES = {
     *("database migrate", "database status", "database roles"),
     *("database export", "database import", "database backup"),
     *("ses status", "ses setup"),
+    *("suppression list", "suppression add", "suppression lift"),
+    *("suppression drift", "suppression sync"),
+    *("lane list", "lane halt", "lane resume"),
 }
 
 

@@ -20,7 +20,7 @@ import attrs
 from siutindei.adapters.codec import decode_document, encode_document
 from siutindei.app.ports import Recorded, Unusable
 from siutindei.app.times import micros
-from siutindei.domain import challenge, grant, notification, person, suppression, ticket
+from siutindei.domain import challenge, grant, lane, notification, person, suppression, ticket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -253,6 +253,12 @@ def _suppression_row(row: Row | None, recorded: Recorded) -> Row:
     }
 
 
+def _lane_row(row: Row | None, recorded: Recorded) -> Row:
+    before = lane.INITIAL if row is None else decode_document(lane.Lane, row["document"])
+    event: Any = recorded.event
+    return {"name": _id(recorded), "document": encode_document(lane.evolve(before, event))}
+
+
 _TEXT: Final = "TEXT NOT NULL"
 _NUMBER: Final = "INTEGER NOT NULL"
 _KEY: Final = "TEXT PRIMARY KEY"
@@ -404,6 +410,15 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={"position": "(position)"},
         key=_id,
         row=_suppression_row,
+    ),
+    Projection(
+        name="lanes",
+        version=1,
+        category=lane.CATEGORY,
+        columns={"name": _KEY, "document": _BYTES},
+        indexes={},
+        key=_id,
+        row=_lane_row,
     ),
 )
 #: The read models, in the order in which their digests are taken.

@@ -14,12 +14,12 @@ from siutindei.adapters.codec import decode_document
 from siutindei.adapters.sql import Cursor
 from siutindei.app.ports import Action, AuditRow, CodeRow, Due, Page, PersonRow
 from siutindei.app.times import from_micros, micros
-from siutindei.domain import challenge, grant, notification, suppression, ticket
+from siutindei.domain import challenge, grant, lane, notification, suppression, ticket
 from siutindei.domain.due import FARTHEST
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 #: As many digits as any position has.
@@ -132,6 +132,14 @@ class SqlViews:
                 "SELECT fingerprint, document FROM {suppressions} ORDER BY position"
             )
         ]
+
+    def lanes(self) -> Mapping[lane.Name, lane.Lane]:
+        """Say how every lane stands."""
+        found = {
+            row["name"]: decode_document(lane.Lane, row["document"])
+            for row in self._rows("SELECT name, document FROM {lanes}")
+        }
+        return {name: found.get(name, lane.INITIAL) for name in lane.NAMES}
 
     def next_number(self, ticket_type: ticket.Type) -> int:
         """Give the number after the highest that a ticket of this type has."""

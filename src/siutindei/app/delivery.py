@@ -452,7 +452,7 @@ class Delivery:
         """Make the announced call, and record its outcome."""
         attempt = call.outcome.attempt
         decide: _Decide
-        standing: _Standing = partial(_succeeded, mail.lane)
+        standing: _Standing = partial(_succeeded, mail)
         if self.clock.now() + self.mail.time_out > call.deadline:
             # Whoever looks at it after the deadline takes the call for ended: it must not be made
             # any more (this process stood still, or announcing the call took too long). No call,
@@ -468,7 +468,7 @@ class Delivery:
         except AccountHalted as problem:
             decide = _failed(attempt, "account", _text(problem))
             halts = lane.NAMES if isinstance(problem, WholeAccountHalted) else (mail.lane,)
-            standing = partial(_halted, halts, _text(problem))
+            standing = partial(_halted, mail, halts, _text(problem))
         except MailNotSent as problem:
             decide = _failed(attempt, "transient", _text(problem))
         except Exception as problem:  # noqa: BLE001  # an adapter's fault must not stop the others
@@ -605,17 +605,20 @@ class Delivery:
 
 
 def _succeeded(
-    name: lane.Name, tx: Transaction, call: Recorded, outcome: Sequence[Recorded], at: datetime
+    mail: mails.Mail, tx: Transaction, call: Recorded, outcome: Sequence[Recorded], at: datetime
 ) -> None:
     """Resume a halted lane whose mail was taken."""
     if any(isinstance(entry.event, notification.Accepted) for entry in outcome):
-        stream = lane.stream(name)
+        stream = lane.stream(mail.lane)
         events = tx.load(stream, newest=lane.NEWEST)
-        decided = lane.succeed(lane_of(events), began=_began(call), at=at)
+        decided = lane.succeed(
+            lane_of(events), notification=mail.notification_id, began=_began(call), at=at
+        )
         tx.append(stream, version_of(events), decided, cause=outcome[-1])
 
 
 def _halted(
+    mail: mails.Mail,
     names: Sequence[lane.Name],
     error: str,
     tx: Transaction,
@@ -627,7 +630,13 @@ def _halted(
     for name in names:
         stream = lane.stream(name)
         events = tx.load(stream, newest=lane.NEWEST)
-        decided = lane.fail(lane_of(events), error=error, began=_began(call), at=at)
+        decided = lane.fail(
+            lane_of(events),
+            notification=mail.notification_id,
+            error=error,
+            began=_began(call),
+            at=at,
+        )
         tx.append(stream, version_of(events), decided, cause=[call, *outcome][-1])
 
 

@@ -32,10 +32,7 @@ class Lanes:
 
     def all(self) -> Mapping[lane.Name, lane.Lane]:
         """Say how every lane stands."""
-        return {
-            name: lane_of(self.store.load(lane.stream(name), newest=lane.NEWEST))
-            for name in lane.NAMES
-        }
+        return self.store.views.lanes()
 
     def halt(self, context: Context, name: lane.Name, *, by: object, reason: object) -> lane.Lane:
         """Let no mail of a lane go until somebody resumes it.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
-    from siutindei.domain import challenge, grant, notification, suppression, ticket
+    from siutindei.domain import challenge, grant, lane, notification, suppression, ticket
     from siutindei.domain.mail import Mail
     from siutindei.domain.personal import Personal
 
@@ -582,6 +582,9 @@ class Views(Protocol):
 
     def find_suppression(self, fingerprint: str) -> suppression.Suppression | None:
         """Give what is known of an address that mails had trouble with."""
+
+    def lanes(self) -> Mapping[lane.Name, lane.Lane]:
+        """Say how every lane stands."""
 
     def suppressions(self) -> Sequence[tuple[str, suppression.Suppression]]:
         """Give all of them, by fingerprint, the oldest first."""

@@ -101,6 +101,7 @@ class Lane:
         error: what the mail service said last.
         failures: how many mails have tried in vain.
         probe_at: when one may try; None when a person has to resume it.
+        probing: the mail that tries.
         changed_at: when something last happened.
     """
 
@@ -109,7 +110,15 @@ class Lane:
     error: str | None = None
     failures: int = 0
     probe_at: datetime | None = None
+    probing: str | None = None
     changed_at: datetime | None = None
+
+    def is_news(self, notification: str, *, began: datetime) -> bool:
+        """Whether the outcome of a call says anything new.
+
+        What a call met that began before the lane last changed is known by now, or over.
+        """
+        return self.changed_at is None or began > self.changed_at or self.probing == notification
 
     def standing(self, at: datetime) -> Standing:
         """Say whether mail goes, one may try, or all waits."""
@@ -134,6 +143,7 @@ def evolve(state: Lane, event: Event) -> Lane:
                 error=event.error,
                 failures=event.failures,
                 probe_at=event.probe_at,
+                probing=None,
                 changed_at=event.at,
             )
         case Probed():
@@ -144,6 +154,7 @@ def evolve(state: Lane, event: Event) -> Lane:
                 error=event.error,
                 failures=event.failures,
                 probe_at=event.probe_at,
+                probing=event.notification,
                 changed_at=event.at,
             )
         case Resumed():
@@ -155,15 +166,14 @@ def evolve(state: Lane, event: Event) -> Lane:
 # --- decisions -----------------------------------------------------------------------------------
 
 
-def fail(lane: Lane, *, error: str, began: datetime, at: datetime) -> tuple[Event, ...]:
+def fail(
+    lane: Lane, *, notification: str, error: str, began: datetime, at: datetime
+) -> tuple[Event, ...]:
     """Halt the lane because the mail service takes none of its mail, or halt it for longer.
 
-    Quiet of a call that began before the lane last changed: what that met is known by now, or over.
-    So is a lane that waits for a person.
+    Quiet when that is no news, and when the lane waits for a person.
     """
-    if lane.changed_at is not None and began < lane.changed_at:
-        return ()
-    if lane.why is not None and lane.why != "account":
+    if not lane.is_news(notification, began=began) or lane.why in {"restored", "person"}:
         return ()
     failures = lane.failures + 1
     return (
@@ -197,9 +207,9 @@ def probe(lane: Lane, *, notification: str, until: datetime, at: datetime) -> tu
     )
 
 
-def succeed(lane: Lane, *, began: datetime, at: datetime) -> tuple[Event, ...]:
+def succeed(lane: Lane, *, notification: str, began: datetime, at: datetime) -> tuple[Event, ...]:
     """Resume the lane because the mail service took a mail of it; quiet unless that is news."""
-    if lane.why != "account" or (lane.changed_at is not None and began < lane.changed_at):
+    if lane.why != "account" or not lane.is_news(notification, began=began):
         return ()
     return (Resumed(how="accepted", at=at),)
 

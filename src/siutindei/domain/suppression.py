@@ -113,6 +113,7 @@ class Suppression:
         lifted: the newest lifting.
         soft: soft bounces that may still count, by the id of their feedback.
         heard: the feedback that was looked at.
+        revealed: who looked at the address in clear last.
     """
 
     suppressed: Suppressed | None = None
@@ -120,6 +121,7 @@ class Suppression:
     lifted: Lifted | None = None
     soft: tuple[SoftBounced, ...] = ()
     heard: tuple[str, ...] = ()
+    revealed: Revealed | None = None
 
     def is_active(self, at: datetime) -> bool:
         """Whether nothing is mailed to it now."""
@@ -136,8 +138,9 @@ def evolve(state: Suppression, event: Event) -> Suppression:
     """Fold one fact."""
     match event:
         case SoftBounced():
-            newest = max(event.at, *(one.at for one in state.soft), event.at)
-            soft = [one for one in (*state.soft, event) if one.at > newest - 2 * WINDOW]
+            # What came earlier would have suppressed for a time that is over.
+            newest = max(one.at for one in (*state.soft, event))
+            soft = [one for one in (*state.soft, event) if one.at > newest - TERM - WINDOW]
             return attrs.evolve(state, soft=tuple(soft), heard=_heard(state, event.feedback_id))
         case Suppressed():
             since = event.at if state.suppressed is None else state.since
@@ -148,7 +151,7 @@ def evolve(state: Suppression, event: Event) -> Suppression:
             # What was counted before is forgiven with it.
             return attrs.evolve(state, suppressed=None, since=None, lifted=event, soft=())
         case Revealed():
-            return state
+            return attrs.evolve(state, revealed=event)
         case _:
             assert_never(event)
 
@@ -333,8 +336,11 @@ def lift(suppression: Suppression, *, by: str, reason: Personal, at: datetime) -
 
 
 def reveal(suppression: Suppression, *, by: str, at: datetime) -> tuple[Event, ...]:
-    """Record who looks at the address in clear; quiet where there is none."""
-    return () if suppression.suppressed is None else (Revealed(by=by, at=at),)
+    """Record who looks at the address in clear; quiet where there is none, and when it is known."""
+    event = Revealed(by=by, at=at)
+    if suppression.suppressed is None or suppression.revealed == event:
+        return ()
+    return (event,)
 
 
 # --- errors --------------------------------------------------------------------------------------
