@@ -65,12 +65,13 @@ def due(id: str) -> str:
 
 
 def measured(capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
-    """Give the metrics that were written."""
+    """Give the metrics that were written without dimensions."""
     found: dict[str, int] = {}
     for line in capsys.readouterr().out.splitlines():
         read = json.loads(line)
-        for metric in read["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
-            found[metric["Name"]] = read[metric["Name"]]
+        (declared,) = read["_aws"]["CloudWatchMetrics"]
+        if declared["Dimensions"] == [[]]:
+            found |= {metric["Name"]: read[metric["Name"]] for metric in declared["Metrics"]}
     return found
 
 

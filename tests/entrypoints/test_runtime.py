@@ -141,21 +141,21 @@ def test_a_command_carries_its_requests() -> None:
 
 def test_a_metric_is_a_line_that_cloudwatch_reads(capsys: pytest.CaptureFixture[str]) -> None:
     """Names, units and dimensions are declared, and the values stand beside them."""
-    runtime.emit({"Sends": (2, "Count"), "Latency": (12.5, "Milliseconds")}, Kind="sign_in_code")
+    runtime.emit({"Requests": 2, "Duration": 12.5}, Status="200", Route="listTickets")
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
     (declared,) = found["_aws"]["CloudWatchMetrics"]
 
     assert {
         "Namespace": "Siutindei",
-        "Dimensions": [["Kind"]],
+        "Dimensions": [["Route", "Status"]],
         "Metrics": [
-            {"Name": "Sends", "Unit": "Count"},
-            {"Name": "Latency", "Unit": "Milliseconds"},
+            {"Name": "Requests", "Unit": "Count"},
+            {"Name": "Duration", "Unit": "Milliseconds"},
         ],
     } == declared
     assert isinstance(found["_aws"]["Timestamp"], int)
-    assert ("sign_in_code", 2, 12.5) == (found["Kind"], found["Sends"], found["Latency"])
+    assert ("200", 2, 12.5) == (found["Status"], found["Requests"], found["Duration"])
 
 
 def test_a_container_makes_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

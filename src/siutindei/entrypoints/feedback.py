@@ -45,7 +45,7 @@ def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
 
     answered = sqs.answer(event, context, ready=lambda: runtime.services().feedback, work=work)
     if counts:
-        runtime.emit({name: (count, "Count") for name, count in sorted(counts.items())})
+        runtime.emit(dict(sorted(counts.items())))
     return answered
 
 

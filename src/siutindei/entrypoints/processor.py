@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
     """Work on a batch of SQS records; give those that are to be received again."""
     counts: Counter[str] = Counter()
+    sends: Counter[tuple[str, str]] = Counter()
 
     def work(processing: Processing, record: sqs.Record, log: Any) -> bool:
         done = processing.work_on(
@@ -23,12 +24,17 @@ def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
             receives=record.receives,
         )
         counts[_metric(done)] += 1
+        mail = done.outcome
+        if mail and mail.work == "notification" and mail.result != "nothing_to_do":
+            sends[mail.kind, mail.result] += 1
         _tell(log, record, done)
         return done.again
 
     answered = sqs.answer(event, context, ready=lambda: runtime.services().processing, work=work)
     if counts:
-        runtime.emit({name: (count, "Count") for name, count in sorted(counts.items())})
+        runtime.emit(dict(sorted(counts.items())))
+    for (kind, result), count in sorted(sends.items()):
+        runtime.emit({"Sends": count}, Kind=kind, Outcome=result)
     return answered
 
 

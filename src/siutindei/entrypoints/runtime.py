@@ -17,12 +17,11 @@ import msgspec
 from siutindei.app.ports import Context, Unusable
 from siutindei.bootstrap import Services, build
 from siutindei.entrypoints.logs import configure
+from siutindei.entrypoints.metrics import NAMESPACE, UNITS
 from siutindei.settings import LEVELS, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-NAMESPACE: Final = "Siutindei"
 
 
 class _Container:
@@ -128,14 +127,14 @@ def command(
     )
 
 
-def emit(metrics: Mapping[str, tuple[float, str]], **dimensions: str) -> None:
+def emit(values: Mapping[str, float], **dimensions: str) -> None:
     """Write metrics as one line in the embedded metric format.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
     Args:
-        metrics: value and CloudWatch unit (`Count`, `Milliseconds`, ...) by name.
-        **dimensions: what they are counted apart by; nothing personal.
+        values: by the names of `metrics.METRICS`.
+        **dimensions: what they are counted apart by, as it says there; nothing personal.
     """
     line = {
         "_aws": {
@@ -144,14 +143,12 @@ def emit(metrics: Mapping[str, tuple[float, str]], **dimensions: str) -> None:
                 {
                     "Namespace": NAMESPACE,
                     "Dimensions": [sorted(dimensions)],
-                    "Metrics": [
-                        {"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()
-                    ],
+                    "Metrics": [{"Name": name, "Unit": UNITS[name]} for name in values],
                 }
             ],
         },
         **dimensions,
-        **{name: value for name, (value, _) in metrics.items()},
+        **values,
     }
     sys.stdout.write(f"{msgspec.json.encode(line).decode()}\n")
     sys.stdout.flush()

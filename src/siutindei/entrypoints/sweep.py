@@ -24,7 +24,7 @@ def handler(event: Any, context: Any) -> dict[str, int]:
         )
         found = attrs.asdict(swept)
         log.info("swept", **found)
-    runtime.emit({_metric(name): (count, "Count") for name, count in found.items()})
+    runtime.emit({_metric(name): count for name, count in found.items()})
     return found
 
 
