@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -106,6 +107,7 @@ def test_every_metric_is_written_as_the_list_says(
 ) -> None:
     """Each function writes the metrics that name it, with their units and dimensions, no others."""
     found: set[tuple[str, str, tuple[str, ...], str]] = set()
+    hurried = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 1)
 
     def look(function: str) -> None:
         for line in written(capsys):
@@ -126,8 +128,10 @@ def test_every_metric_is_written_as_the_list_says(
     call(api.handler, gateway.event())
     look("api")
     call(processor.handler, messages(world))
+    processor.handler(batch(record("{"), record("{", id="late")), hurried)
     look("processor")
     call(feedback.handler, reports(world))
+    feedback.handler(batch(record("{"), record("{", id="late")), hurried)
     world.store.then_fails(Unavailable("locked"))
     (first,) = world.services.store.views.notifications(status="accepted")[:1]
     assert first.requested is not None

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +15,12 @@ from typing import Any, Final
 import pytest
 
 from infrastructure.template import PATH, Deployment, load, short
+from siutindei.adapters import ses
+from siutindei.app.delivery import GRACE, GRANT_WITHIN
+from siutindei.bootstrap import build
 from siutindei.domain.notification import ATTEMPTS
 from siutindei.entrypoints.metrics import METRICS, NAMESPACE
-from siutindei.settings import SETTINGS
+from siutindei.settings import SETTINGS, read_settings
 
 DEPLOYMENT: Final = Deployment()
 FUNCTIONS: Final = DEPLOYMENT.of_type("AWS::Serverless::Function")
@@ -155,6 +159,18 @@ def test_a_message_is_hidden_for_six_times_as_long_as_its_function_may_take() ->
                 assert "ReservedConcurrentExecutions" not in function
                 fed += 1
     assert 2 == fed
+
+
+def test_a_batch_of_the_slowest_sends_is_done_in_time(tmp_path: Path) -> None:
+    """While the database answers, a call at the end of its patience makes no message come again."""
+    settings = read_settings({"SIUTINDEI_DATABASE": "postgresql://db.example.com/x"}, home=tmp_path)
+    wait = build(settings).longest_wait
+    call = ses.TIME_OUT + GRACE
+    for name, longest in (("Processor", max(call, GRANT_WITHIN)), ("Feedback", timedelta())):
+        function = FUNCTIONS[f"{name}Function"]
+        size = function["Events"]["Queue"]["Properties"]["BatchSize"]
+        before = (size - 1) * call if name == "Processor" else timedelta()
+        assert timedelta(seconds=function["Timeout"]) - before > wait + longest, name
 
 
 def test_dead_letters_are_kept_for_two_weeks_and_ring() -> None:

@@ -76,6 +76,7 @@ METRICS: Final = (
     Metric("MessagesDone", ("processor",), "messages that were acknowledged"),
     Metric("MessagesToComeAgain", ("processor",), "messages whose attempt failed"),
     Metric("MessagesSetAside", ("processor",), "messages put on the dead-letter queue at once"),
+    Metric("MessagesGivenBack", ("processor",), "messages that there was no time for"),
     Metric("UnknownEventType", ("processor",), "messages about what nobody here knows"),
     # Reports.
     Metric("ReportsRecorded", ("feedback",), "reports that said something new of a mail of ours"),
@@ -84,6 +85,7 @@ METRICS: Final = (
     Metric("ReportsNotOurs", ("feedback",), "reports of mails that are not ours"),
     Metric("ReportsUnreadable", ("feedback",), "messages that are no report"),
     Metric("ReportsNotNow", ("feedback",), "reports that could not be recorded"),
+    Metric("ReportsGivenBack", ("feedback",), "reports that there was no time for"),
     *(
         Metric(f"Mails{word}", ("feedback",), f"mails that were {meaning}")
         for word, meaning in _MAILS

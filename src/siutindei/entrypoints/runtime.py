@@ -80,12 +80,13 @@ def use(services: Services) -> Iterator[None]:
 
 
 @contextmanager
-def invocation(context: Any, **bound: Any) -> Iterator[Any]:
+def invocation(context: Any, *, request_id: str | None = None, **more: Any) -> Iterator[Any]:
     """Give the log of one invocation; every line of it says which invocation, and what is bound.
 
     Args:
         context: Lambda's context, or None.
-        **bound: what else every line says; what is None is left out.
+        request_id: the request, when the way in names it; otherwise the invocation is the request.
+        **more: what else every line says; what is None is left out.
     """
     from structlog import contextvars
 
@@ -94,11 +95,23 @@ def invocation(context: Any, **bound: Any) -> Iterator[Any]:
         # A wrong one is refused with the settings, by a handler that can answer and log.
         _container.log = configure(level if level in LEVELS else "INFO")
     contextvars.clear_contextvars()
-    contextvars.bind_contextvars(aws_request_id=_request_id(context), **bound)
+    request = request_id or _request_id(context)
+    contextvars.bind_contextvars(
+        aws_request_id=_request_id(context), request_id=request, correlation_id=request, **more
+    )
     try:
         yield _container.log
     finally:
         contextvars.clear_contextvars()
+
+
+@contextmanager
+def bound(**more: Any) -> Iterator[None]:
+    """Let the lines of one part of an invocation say more."""
+    from structlog import contextvars
+
+    with contextvars.bound_contextvars(**more):
+        yield
 
 
 def _request_id(context: Any) -> str | None:
