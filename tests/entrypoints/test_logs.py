@@ -224,3 +224,14 @@ def test_the_fingerprint_is_that_of_the_address(
     (line,) = lines(capsys)
 
     assert world.services.addresses.fingerprint(ANN) == line["fingerprint"]
+
+
+def test_without_a_lambda_a_sweep_is_a_request_too(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its line names it."""
+    assert sweep.handler({}, None)
+    (line,) = lines(capsys)
+
+    assert line["request_id"] == line["correlation_id"]
+    assert world.store.last_position() == 0
