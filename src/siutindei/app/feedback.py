@@ -38,6 +38,8 @@ class Heard:
         notification_id: the mail that it is about.
         status: where that mail stands now.
         events: what was recorded, by their ids.
+        correlation_id: what ties the mail to the request that caused it.
+        causation_id: the event that asked for the mail.
     """
 
     result: Result
@@ -45,6 +47,8 @@ class Heard:
     notification_id: str | None = None
     status: notification.Status | None = None
     events: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    causation_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +96,8 @@ class Feedback:
                 notification_id=id,
                 status=notification_of([*events, *appended]).status,
                 events=tuple(entry.id for entry in appended),
+                correlation_id=events[0].context.correlation_id,
+                causation_id=events[0].context.causation_id,
             )
 
         return transact(self.store, context, work)
