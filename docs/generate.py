@@ -17,6 +17,7 @@ import click
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.entrypoints import openapi
 from siutindei.entrypoints.cli import main as cli
+from siutindei.entrypoints.metrics import METRICS, NAMESPACE
 from siutindei.settings import SETTINGS, Setting
 
 if TYPE_CHECKING:
@@ -157,10 +158,25 @@ def written(setting: Setting) -> str:
     return f"{text}, at least {setting.least}" if setting.least else text
 
 
+def metrics() -> Iterator[str]:
+    """List every metric."""
+    yield from ("# Metrics", "", f"In CloudWatch's namespace `{NAMESPACE}`, by the functions of")
+    yield "[the template](../infrastructure/template.yaml). A metric is found by its name and all"
+    yield "of its dimensions; the alarms and the dashboard are held against this list."
+    yield from ("", "| name | dimensions | unit | written by | counts |")
+    yield "| --- | --- | --- | --- | --- |"
+    for metric in METRICS:
+        dimensions, by = (
+            ", ".join(f"`{word}`" for word in words) for words in (metric.dimensions, metric.by)
+        )
+        yield f"| `{metric.name}` | {dimensions} | {metric.unit} | {by} | {metric.meaning} |"
+
+
 PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "events.md": events,
     "commands.md": commands,
     "settings.md": settings,
+    "metrics.md": metrics,
 }
 
 

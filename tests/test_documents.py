@@ -52,7 +52,7 @@ def generator() -> Any:
     return module
 
 
-GENERATED: Final = ("events.md", "commands.md", "settings.md", "openapi.json")
+GENERATED: Final = ("events.md", "commands.md", "settings.md", "metrics.md", "openapi.json")
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -65,10 +65,10 @@ def test_a_generated_page_fits_the_code(generator: Any, name: str) -> None:
 
 
 def test_every_generated_page_is_known() -> None:
-    """The pages that say that they are made from the code are these three; JSON says nothing."""
+    """The pages that say that they are made from the code are these four; JSON says nothing."""
     made = [page for page in PAGES if text(page).startswith("<!-- Made from the code")]
 
-    assert made == ["docs/commands.md", "docs/events.md", "docs/settings.md"]
+    assert made == ["docs/commands.md", "docs/events.md", "docs/metrics.md", "docs/settings.md"]
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_links_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "CONTRIBUTING.md"])
 def test_what_a_page_names_exists(page: str) -> None:
     """A file or folder that a page mentions is there."""
-    made = {"erasures.jsonl", "events.md", "commands.md", "settings.md"}
+    made = {"erasures.jsonl", "events.md", "commands.md", "settings.md", "metrics.md"}
     roots = (ROOT, ROOT / "src/siutindei", ROOT / "docs")
     for name in re.findall(r"`([\w./-]+(?:/|\.py|\.md|\.toml|\.lock|\.jsonl))`", text(page)):
         assert name in made or any((root / name).exists() for root in roots), name

@@ -7,6 +7,7 @@ among the modules that it has loaded.
 from __future__ import annotations
 
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -513,6 +514,17 @@ class Services:
     def patience(self) -> float | None:
         """How many seconds the database may keep a command waiting; None: as long as usual."""
         return None
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """How long a command may wait for the database before it is told that it waits in vain."""
+        if self.patience is not None:
+            return timedelta(seconds=self.patience)
+        if self.settings.postgres_url is None:
+            from siutindei.adapters.sqlite import LOCK_SECONDS
+
+            return timedelta(seconds=LOCK_SECONDS)
+        return timedelta(seconds=_postgres().LOCK_SECONDS)
 
     @cached_property
     def schema(self) -> Schema:

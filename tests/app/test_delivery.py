@@ -129,7 +129,7 @@ def test_a_mail_is_announced_sent_and_recorded(world: World) -> None:
 
 
 def test_an_outcome_says_what_happened_and_why(world: World) -> None:
-    """Who works on a mail learns its kind, attempt, name and the request that it came from."""
+    """Who works on a mail learns its kind, attempt, name, and the request and event behind it."""
     reference = world.submit(command="request-1")
     id = world.notice_id(reference)
     world.mail.then_raises(DOWN)
@@ -146,6 +146,7 @@ def test_an_outcome_says_what_happened_and_why(world: World) -> None:
         error="the server is busy",
         error_class="transient",
         correlation_id="request-1",
+        causation_id=f"ticket-{reference}/1",
     )
     assert sent == attrs.evolve(
         failed,
@@ -155,6 +156,17 @@ def test_an_outcome_says_what_happened_and_why(world: World) -> None:
         error_class=None,
         message_id=f"memory-{id}",
     )
+
+
+@pytest.mark.parametrize(
+    ("call", "longest"),
+    [(timedelta(seconds=5), GRANT_WITHIN), (timedelta(seconds=30), timedelta(seconds=31))],
+)
+def test_how_long_one_effect_may_take(tmp_path: Path, call: timedelta, longest: timedelta) -> None:
+    """As long as a grant, or as long as an attempt at a mail is left alone."""
+    world = make_world(tmp_path, mail=MemoryMail(time_out=call))
+
+    assert longest == world.services.delivery.longest
 
 
 def test_what_is_unknown_or_not_due_is_left_alone(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,12 +66,13 @@ def due(id: str) -> str:
 
 
 def measured(capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
-    """Give the metrics that were written."""
+    """Give the metrics that were written without dimensions."""
     found: dict[str, int] = {}
     for line in capsys.readouterr().out.splitlines():
         read = json.loads(line)
-        for metric in read["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
-            found[metric["Name"]] = read[metric["Name"]]
+        (declared,) = read["_aws"]["CloudWatchMetrics"]
+        if declared["Dimensions"] == [[]]:
+            found |= {metric["Name"]: read[metric["Name"]] for metric in declared["Metrics"]}
     return found
 
 
@@ -221,7 +223,8 @@ def test_a_log_line_says_which_message_and_what_became_of_it(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing personal is in it; an error is a warning."""
-    id = world.notice_id(world.submit(command="one"))
+    reference = world.submit(command="one")
+    id = world.notice_id(reference)
     world.mail.then_raises(MailRefused("no such mailbox"))
     processor.handler(batch(record(due(id))), LAMBDA)
     (line,) = [json.loads(each) for each in capsys.readouterr().err.splitlines()]
@@ -231,12 +234,14 @@ def test_a_log_line_says_which_message_and_what_became_of_it(
         "level": "warning",
         "result": "dead_lettered",
         "sqs_message_id": "m-1",
-        "receives": 1,
+        "receive_count": 1,
         "notification_id": id,
         "kind": "ticket_received",
         "attempt": 1,
         "error": "no such mailbox",
         "correlation_id": "one",
+        "causation_id": f"ticket-{reference}/1",
+        "request_id": "8f5b7c1e",
         "aws_request_id": "8f5b7c1e",
     }.items() <= line.items()
 
@@ -309,6 +314,104 @@ def test_whatever_the_bodies_are_no_other_record_is_lost(
     assert failed() == answer
     assert {"itemIdentifier": "m-1"} not in reported["batchItemFailures"]
     assert ("accepted", 2) == (found.status, len(found.message_ids))
+
+
+# --- when there is not enough time ----------------------------------------------------------------
+
+
+class Ending:
+    """What Lambda says of an invocation that ends after some seconds of the world's time."""
+
+    aws_request_id: Final = "8f5b7c1e"
+
+    def __init__(self, clock: VirtualClock, *, seconds: float = 60) -> None:
+        self._clock = clock
+        self._end = clock.now() + timedelta(seconds=seconds)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Give the time that is left."""
+        return int((self._end - self._clock.now()).total_seconds() * 1000)
+
+
+def test_sends_that_are_slow_are_not_cut_off(
+    world: World, queue: MemoryQueue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What there is no time for is given back with no attempt begun, and goes out the next time."""
+    ids = [world.notice_id(world.submit(user=f"user-{number}")) for number in range(10)]
+    send = world.mail.send
+
+    def slowly(mail: Any) -> str:
+        world.clock.advance(seconds=5)
+        return send(mail)
+
+    world.mail.send = slowly  # type: ignore[method-assign]
+    received = queue.receive()
+    lambda_context = Ending(world.clock)
+    capsys.readouterr()
+    answer = processor.handler(received, lambda_context)
+    shown = capsys.readouterr()
+    lines = [json.loads(line) for line in shown.err.splitlines()]
+    queue.settle(received, answer)
+    # SQLite may keep a command waiting for 30 seconds, and a grant takes 10 at the most.
+    assert 35_000 == lambda_context.get_remaining_time_in_millis()
+    assert failed(*(one["messageId"] for one in received["Records"][5:])) == answer
+    assert [("accepted", 1)] * 5 + [("requested", 0)] * 5 == [
+        (world.notices(id).status, world.notices(id).calls) for id in ids
+    ]
+    assert 5 == sum(json.loads(line).get("MessagesGivenBack", 0) for line in shown.out.splitlines())
+    assert {("no_time", True, 1)} == {
+        (line["result"], line["again"], line["receive_count"]) for line in lines[5:]
+    }
+    world.clock.advance(seconds=180)
+    queue.drain(processor.handler)
+
+    assert [("accepted", 1)] * 10 == [
+        (world.notices(i).status, world.notices(i).calls) for i in ids
+    ]
+    assert ([], []) == (queue.waiting, queue.lying)
+
+
+def test_receives_without_time_take_no_attempt_away(world: World) -> None:
+    """A mail that was given back twice still has three attempts."""
+    id = world.notice_id(world.submit())
+    for receives in (1, 2):
+        both = batch(record("x", id="first"), record(due(id), id="second", receives=receives))
+        assert failed("second") == processor.handler(both, Ending(world.clock, seconds=0.5))
+    before = world.notices(id)
+    for receives in (3, 4, 5):
+        world.mail.then_raises(DOWN)
+        processor.handler(batch(record(due(id), receives=receives)), None)
+        world.clock.advance(seconds=180)
+
+    assert ("requested", 0) == (before.status, before.calls)
+    assert ("dead_lettered", 3) == (world.notices(id).status, world.notices(id).calls)
+
+
+def test_the_first_record_is_always_worked_on(world: World) -> None:
+    """A function whose time is never enough gets on by one record at a time."""
+    ids = [world.notice_id(world.submit(user=f"user-{number}")) for number in range(2)]
+    nudges = batch(*(record(due(id), id=id) for id in ids))
+    reports = batch(*(record(published("Bounce", tag=id), id=id) for id in ids))
+    ending = Ending(world.clock, seconds=0.01)
+
+    assert failed(ids[1]) == processor.handler(nudges, ending)
+    assert ["accepted", "requested"] == [world.notices(id).status for id in ids]
+    world.drain()
+    assert failed(ids[1]) == feedback.handler(reports, ending)
+    assert ["bounced", "accepted"] == [world.notices(id).status for id in ids]
+
+
+def test_reports_that_there_is_no_time_for_are_counted(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They come again; while there is as much time as one may need, none is given back."""
+    reports = batch(*(record(published("Open"), id=id) for id in "abc"))
+    in_time = feedback.handler(reports, Ending(world.clock, seconds=30))
+    capsys.readouterr()
+    too_late = feedback.handler(reports, Ending(world.clock, seconds=29.9))
+
+    assert (failed(), failed("b", "c")) == (in_time, too_late)
+    assert {"ReportsGivenBack": 2, "ReportsIgnored": 1} == measured(capsys)
 
 
 # --- feedback -------------------------------------------------------------------------------------

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from siutindei.adapters import postgres, sqlite
 from siutindei.app.ports import Unusable
+from siutindei.bootstrap import build
 from siutindei.entrypoints import runtime
+from siutindei.settings import read_settings
 from tests.support import make_services
 
 if TYPE_CHECKING:
@@ -94,12 +97,27 @@ def test_a_log_line_says_which_invocation_it_is_of(capsys: pytest.CaptureFixture
             "event": "sent",
             "level": "info",
             "aws_request_id": "8f5b7c1e",
+            "request_id": "8f5b7c1e",
+            "correlation_id": "8f5b7c1e",
             "notification_id": "n-1",
             "kind": "ticket_received",
         },
-        {"event": "failed", "level": "warning", "request_id": "r-2"},
+        {"event": "failed", "level": "warning", "request_id": "r-2", "correlation_id": "r-2"},
         {"event": "idle", "level": "info"},
     ] == logged(capsys)
+
+
+def test_a_part_of_an_invocation_says_more(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said in that part alone; what a line does not know hides nothing of it."""
+    with runtime.invocation(None, request_id="r-1") as log:
+        with runtime.bound(correlation_id="r-0", receive_count=2):
+            log.info("part", correlation_id=None)
+        log.info("whole")
+
+    assert [("part", "r-0", 2), ("whole", "r-1", None)] == [
+        (line["event"], line["correlation_id"], line.get("receive_count"))
+        for line in logged(capsys)
+    ]
 
 
 @pytest.mark.parametrize(("level", "events"), [("LOUD", ["told"]), ("debug", ["asked", "told"])])
@@ -141,21 +159,21 @@ def test_a_command_carries_its_requests() -> None:
 
 def test_a_metric_is_a_line_that_cloudwatch_reads(capsys: pytest.CaptureFixture[str]) -> None:
     """Names, units and dimensions are declared, and the values stand beside them."""
-    runtime.emit({"Sends": (2, "Count"), "Latency": (12.5, "Milliseconds")}, Kind="sign_in_code")
+    runtime.emit({"Requests": 2, "Duration": 12.5}, Status="200", Route="listTickets")
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
     (declared,) = found["_aws"]["CloudWatchMetrics"]
 
     assert {
         "Namespace": "Siutindei",
-        "Dimensions": [["Kind"]],
+        "Dimensions": [["Route", "Status"]],
         "Metrics": [
-            {"Name": "Sends", "Unit": "Count"},
-            {"Name": "Latency", "Unit": "Milliseconds"},
+            {"Name": "Requests", "Unit": "Count"},
+            {"Name": "Duration", "Unit": "Milliseconds"},
         ],
     } == declared
     assert isinstance(found["_aws"]["Timestamp"], int)
-    assert ("sign_in_code", 2, 12.5) == (found["Kind"], found["Sends"], found["Latency"])
+    assert ("200", 2, 12.5) == (found["Status"], found["Requests"], found["Duration"])
 
 
 def test_a_container_makes_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -184,3 +202,24 @@ def test_a_container_is_built_with_what_its_handler_says() -> None:
     made = runtime.services(patience=1.0)
 
     assert (1.0, 1.0) == (made.patience, runtime.services(patience=7.0).patience)
+
+
+@pytest.mark.parametrize(
+    ("environment", "patience", "seconds"),
+    [
+        ({}, None, sqlite.LOCK_SECONDS),
+        (
+            {"SIUTINDEI_DATABASE": "postgresql://db.example.com/siutindei"},
+            None,
+            postgres.LOCK_SECONDS,
+        ),
+        ({}, 1.5, 1.5),
+    ],
+)
+def test_how_long_the_database_may_keep_a_handler_waiting(
+    tmp_path: Path, environment: dict[str, str], patience: float | None, seconds: float
+) -> None:
+    """As long as its adapter waits for a lock, unless a handler says how patient it is."""
+    made = build(read_settings(environment, home=tmp_path), patience=patience)
+
+    assert seconds == made.longest_wait.total_seconds()

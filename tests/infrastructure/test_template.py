@@ -7,19 +7,20 @@ import json
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
 import pytest
 
 from infrastructure.template import PATH, Deployment, load, short
-from siutindei.app.sweep import Swept
+from siutindei.adapters import ses
+from siutindei.app.delivery import GRACE, GRANT_WITHIN
+from siutindei.bootstrap import build
 from siutindei.domain.notification import ATTEMPTS
-from siutindei.entrypoints import sweep
-from siutindei.entrypoints.runtime import NAMESPACE
-from siutindei.settings import SETTINGS
+from siutindei.entrypoints.metrics import METRICS, NAMESPACE
+from siutindei.settings import SETTINGS, read_settings
 
 DEPLOYMENT: Final = Deployment()
 FUNCTIONS: Final = DEPLOYMENT.of_type("AWS::Serverless::Function")
@@ -67,16 +68,60 @@ def test_every_variable_is_a_setting() -> None:
     assert {"SIUTINDEI_DAILY_QUOTA"} == names - known
 
 
-def test_what_the_sweep_counts_is_what_rings() -> None:
-    """An alarm on a metric that nothing writes would never ring."""
-    written = {sweep._metric(field.name) for field in attrs.fields(Swept)}
-    watched = {
-        alarm["MetricName"]
+Seen = tuple[str, frozenset[str]]
+_SEARCH: Final = re.compile(r"\{(?P<schema>[^}]+)\} MetricName=\"(?P<name>\w+)\"")
+MEASURED: Final[set[Seen]] = {(metric.name, frozenset(metric.dimensions)) for metric in METRICS}
+
+
+def rings() -> set[Seen]:
+    """Give the metrics of ours that alarms watch: name and dimensions."""
+    return {
+        (alarm["MetricName"], frozenset(one["Name"] for one in alarm.get("Dimensions", [])))
         for alarm in DEPLOYMENT.of_type("AWS::CloudWatch::Alarm").values()
         if alarm["Namespace"] == NAMESPACE
     }
-    assert {"Unknown", "Overdue"} == watched
-    assert watched <= written
+
+
+def shown() -> set[Seen]:
+    """Give the metrics of ours that the dashboard shows: name and dimensions."""
+    body = DEPLOYMENT.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]
+    found: set[Seen] = set()
+    for widget in json.loads(body)["widgets"]:
+        for first, *rest in widget["properties"]["metrics"]:
+            if isinstance(first, dict):
+                searched = _SEARCH.search(first["expression"])
+                assert searched is not None, first
+                namespace, *dimensions = searched["schema"].split(",")
+                name = searched["name"]
+            else:
+                # Namespace, name, then each dimension with its value, then how it is drawn.
+                words = [word for word in rest if isinstance(word, str)]
+                namespace, name, dimensions = first, words[0], words[1::2]
+            if namespace == NAMESPACE:
+                found.add((name, frozenset(dimensions)))
+    return found
+
+
+def test_what_is_watched_is_what_is_measured() -> None:
+    """An alarm or a graph of a name that nothing writes, or of other dimensions, stays empty."""
+    assert rings() | shown() <= MEASURED
+
+
+def test_what_waits_rings_and_is_shown() -> None:
+    """Unknown outcomes, what is overdue and what waits for a person ring; sends are shown too."""
+    plain = {(name, frozenset[str]()) for name in ("Unknown", "Overdue", "DeadLetters")}
+    assert plain == rings()
+    assert plain < shown()
+    assert {("Sends", frozenset({"Kind", "Outcome"})), ("CodeLatency", frozenset())} < shown()
+
+
+def test_what_is_measured_is_written_by_functions_that_there_are() -> None:
+    """Each metric names the functions that write it, and no name is given twice."""
+    functions = {short(handler) for handler in HANDLERS}
+    for metric in METRICS:
+        assert set(metric.by) <= functions, metric.name
+        assert tuple(sorted(metric.dimensions)) == metric.dimensions, metric.name
+    assert len(METRICS) == len({metric.name for metric in METRICS})
 
 
 def test_the_region_the_quota_and_the_addresses_are_the_letters() -> None:
@@ -114,6 +159,18 @@ def test_a_message_is_hidden_for_six_times_as_long_as_its_function_may_take() ->
                 assert "ReservedConcurrentExecutions" not in function
                 fed += 1
     assert 2 == fed
+
+
+def test_a_batch_of_the_slowest_sends_is_done_in_time(tmp_path: Path) -> None:
+    """While the database answers, a call at the end of its patience makes no message come again."""
+    settings = read_settings({"SIUTINDEI_DATABASE": "postgresql://db.example.com/x"}, home=tmp_path)
+    wait = build(settings).longest_wait
+    call = ses.TIME_OUT + GRACE
+    for name, longest in (("Processor", max(call, GRANT_WITHIN)), ("Feedback", timedelta())):
+        function = FUNCTIONS[f"{name}Function"]
+        size = function["Events"]["Queue"]["Properties"]["BatchSize"]
+        before = (size - 1) * call if name == "Processor" else timedelta()
+        assert timedelta(seconds=function["Timeout"]) - before > wait + longest, name
 
 
 def test_dead_letters_are_kept_for_two_weeks_and_ring() -> None:
@@ -159,16 +216,6 @@ def test_every_function_rings_when_it_fails_or_is_throttled() -> None:
         if alarm["Namespace"] == "AWS/Lambda"
     }
     assert alarms == {(metric, name) for metric in ("Errors", "Throttles") for name in FUNCTIONS}
-
-
-def test_what_the_sweep_counts_rings() -> None:
-    """An unknown outcome that does not settle, and effects that are overdue, have an alarm."""
-    alarms = {
-        alarm["MetricName"]
-        for alarm in DEPLOYMENT.of_type("AWS::CloudWatch::Alarm").values()
-        if alarm["Namespace"] == NAMESPACE
-    }
-    assert {"Unknown", "Overdue"} == alarms
 
 
 def test_everything_at_rest_is_encrypted_with_a_key_that_publishers_may_use() -> None:

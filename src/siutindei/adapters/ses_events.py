@@ -50,7 +50,9 @@ class SesEvents:
     """A ReportReader for SES; it implements `siutindei.app.ports.ReportReader`."""
 
     def read(self, message: Mapping[str, object]) -> Report:
-        said = message.get("eventType", message.get("notificationType"))
+        said = message.get("eventType")
+        if said is None:
+            said = message.get("notificationType")
         if not isinstance(said, str):
             raise Invalid("report", "names no eventType and no notificationType")
         name = _word(said)

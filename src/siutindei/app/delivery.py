@@ -102,6 +102,7 @@ class Outcome:
         error: what went wrong, without personal data.
         error_class: whose fault a failed attempt was.
         correlation_id: what ties it to the request that caused it.
+        causation_id: the event that asked for it.
     """
 
     work: Work
@@ -112,7 +113,8 @@ class Outcome:
     message_id: str | None = None
     error: str | None = None
     error_class: notification.ErrorClass | None = None
-    correlation_id: str = ""
+    correlation_id: str | None = None
+    causation_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -159,6 +161,11 @@ class Delivery:
     senders: mails.Senders
     settle: timedelta
     addresses: AddressBook
+
+    @property
+    def longest(self) -> timedelta:
+        """How long one look at an effect may take, apart from what it waits for the store."""
+        return max(self.mail.time_out + GRACE, GRANT_WITHIN)
 
     # --- what is due ------------------------------------------------------------------------------
 
@@ -269,6 +276,7 @@ class Delivery:
             id=id,
             kind=requested.kind,
             correlation_id=events[0].context.correlation_id,
+            causation_id=events[0].context.causation_id,
         )
         step = notification.next_step(state, at=at)
         if step in {"nothing", "wait"} or (step == "send" and not may_send):
@@ -553,6 +561,7 @@ class Delivery:
             id=id,
             kind=requested.kind,
             correlation_id=events[0].context.correlation_id,
+            causation_id=events[0].context.causation_id,
         )
         decided = grant.start_attempt(state, deadline=at + GRANT_WITHIN, at=at)
         submitted = tx.open_all(ticket_of(tx.load(ticket.stream(requested.ticket)))).submitted

@@ -41,6 +41,8 @@ class Heard:
         status: where that mail stands now.
         events: what was recorded, by their ids.
         suppressed: whether the address is not mailed to any more because of it.
+        correlation_id: what ties the mail to the request that caused it.
+        causation_id: the event that asked for the mail.
     """
 
     result: Result
@@ -49,6 +51,8 @@ class Heard:
     status: notification.Status | None = None
     events: tuple[str, ...] = ()
     suppressed: bool = False
+    correlation_id: str | None = None
+    causation_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +108,8 @@ class Feedback:
                 status=notification_of([*events, *appended]).status,
                 events=tuple(entry.id for entry in (*appended, *followed)),
                 suppressed=any(isinstance(entry.event, Suppressed) for entry in followed),
+                correlation_id=events[0].context.correlation_id,
+                causation_id=events[0].context.causation_id,
             )
 
         return transact(self.store, context, work)

@@ -499,9 +499,7 @@ def handler(event: object, context: object) -> dict[str, Any]:
             **where,
         )
         runtime.emit(
-            {"Requests": (1, "Count"), "Duration": (milliseconds, "Milliseconds")},
-            Route=name,
-            Status=str(answer.status),
+            {"Requests": 1, "Duration": milliseconds}, Route=name, Status=str(answer.status)
         )
     return {
         "statusCode": answer.status,

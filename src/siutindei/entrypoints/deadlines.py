@@ -20,13 +20,16 @@ class TooLateError(Exception):
     """The time was over before the work was done."""
 
 
+def remaining(context: Any) -> float | None:
+    """Give how many seconds Lambda still gives an invocation; None when nobody says so."""
+    milliseconds = getattr(context, "get_remaining_time_in_millis", None)
+    return milliseconds() / 1000 if callable(milliseconds) else None
+
+
 def budget(context: Any, *, most: float) -> float:
     """Give how many seconds an invocation may work: `most`, or what Lambda still gives it."""
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    if not callable(remaining):
-        return most
-    seconds: float = remaining() / 1000 - _MARGIN
-    return max(_LEAST, min(most, seconds))
+    seconds = remaining(context)
+    return most if seconds is None else max(_LEAST, min(most, seconds - _MARGIN))
 
 
 class Deadline:

@@ -10,7 +10,11 @@ from siutindei.domain.errors import Invalid
 from siutindei.entrypoints import runtime, sqs
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from siutindei.app.feedback import Feedback, Heard
+    from siutindei.app.ports import Context
+    from siutindei.bootstrap import Services
 
 
 def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
@@ -21,31 +25,35 @@ def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
     """
     counts: Counter[str] = Counter()
 
-    def work(feedback: Feedback, record: sqs.Record, log: Any) -> bool:
+    def ready(services: Services) -> tuple[Feedback, timedelta]:
+        return services.feedback, services.longest_wait
+
+    def work(feedback: Feedback, record: sqs.Record, command: Context, log: Any) -> bool:
         try:
-            heard = feedback.hear(
-                sqs.command(runtime.services(), context, record, actor="feedback"),
-                feedback.read(record.body),
-            )
+            heard = feedback.hear(command, feedback.read(record.body))
         except Exception as problem:  # noqa: BLE001  # one record must not stop the others
             is_told = isinstance(problem, Invalid | PortError)
             counts["ReportsUnreadable" if isinstance(problem, Invalid) else "ReportsNotNow"] += 1
             log.warning(
                 "report not recorded",
-                sqs_message_id=record.id,
-                receives=record.receives,
                 error=str(problem) if is_told else f"our fault: {type(problem).__name__}",
             )
             return True
         counts[_METRICS[heard.result]] += 1
         if heard.result == "recorded":
             counts[f"Mails{heard.report.kind.capitalize()}"] += 1
-        _tell(log, record, heard)
+        _tell(log, heard)
         return False
 
-    answered = sqs.answer(event, context, ready=lambda: runtime.services().feedback, work=work)
+    def give_back(log: Any) -> None:
+        counts["ReportsGivenBack"] += 1
+        log.warning("report not recorded", error="there was no time")
+
+    answered = sqs.answer(
+        event, context, actor="feedback", ready=ready, work=work, give_back=give_back
+    )
     if counts:
-        runtime.emit({name: (count, "Count") for name, count in sorted(counts.items())})
+        runtime.emit(dict(sorted(counts.items())))
     return answered
 
 
@@ -57,13 +65,14 @@ _METRICS = {
 }
 
 
-def _tell(log: Any, record: sqs.Record, heard: Heard) -> None:
+def _tell(log: Any, heard: Heard) -> None:
     log.info(
         "report",
         result=heard.result,
-        sqs_message_id=record.id,
         report=heard.report.name,
         message_id=heard.report.message_id or None,
         notification_id=heard.notification_id,
         status=heard.status,
+        correlation_id=heard.correlation_id,
+        causation_id=heard.causation_id,
     )

@@ -26,6 +26,8 @@ def configure(level: str) -> Any:
     return structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=[
+            # What a line does not know hides nothing that is bound.
+            _without_none,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

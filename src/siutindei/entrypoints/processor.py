@@ -8,27 +8,48 @@ from typing import TYPE_CHECKING, Any
 from siutindei.entrypoints import runtime, sqs
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from siutindei.app.ports import Context
     from siutindei.app.processing import Processed, Processing
+    from siutindei.bootstrap import Services
 
 
 def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
-    """Work on a batch of SQS records; give those that are to be received again."""
-    counts: Counter[str] = Counter()
+    """Work on a batch of SQS records; give those that are to be received again.
 
-    def work(processing: Processing, record: sqs.Record, log: Any) -> bool:
+    What there is no time for is given back as it came: no attempt is begun that the end of the
+    invocation could cut off.
+    """
+    counts: Counter[str] = Counter()
+    sends: Counter[tuple[str, str]] = Counter()
+
+    def ready(services: Services) -> tuple[Processing, timedelta]:
+        processing = services.processing
+        return processing, services.longest_wait + processing.delivery.longest
+
+    def work(processing: Processing, record: sqs.Record, command: Context, log: Any) -> bool:
         done = processing.work_on(
-            sqs.command(runtime.services(), context, record, actor="worker"),
-            record.body,
-            event_type=record.event_type,
-            receives=record.receives,
+            command, record.body, event_type=record.event_type, receives=record.receives
         )
         counts[_metric(done)] += 1
-        _tell(log, record, done)
+        mail = done.outcome
+        if mail and mail.work == "notification" and mail.result != "nothing_to_do":
+            sends[mail.kind, mail.result] += 1
+        _tell(log, done)
         return done.again
 
-    answered = sqs.answer(event, context, ready=lambda: runtime.services().processing, work=work)
+    def give_back(log: Any) -> None:
+        counts["MessagesGivenBack"] += 1
+        log.warning("message", result="no_time", again=True)
+
+    answered = sqs.answer(
+        event, context, actor="worker", ready=ready, work=work, give_back=give_back
+    )
     if counts:
-        runtime.emit({name: (count, "Count") for name, count in sorted(counts.items())})
+        runtime.emit(dict(sorted(counts.items())))
+    for (kind, result), count in sorted(sends.items()):
+        runtime.emit({"Sends": count}, Kind=kind, Outcome=result)
     return answered
 
 
@@ -41,7 +62,7 @@ def _metric(done: Processed) -> str:
     return "MessagesToComeAgain" if done.again else "MessagesDone"
 
 
-def _tell(log: Any, record: sqs.Record, done: Processed) -> None:
+def _tell(log: Any, done: Processed) -> None:
     outcome = done.outcome
     is_well = not done.again and not done.set_aside and done.error is None
     level = "info" if is_well else "warning"
@@ -53,12 +74,11 @@ def _tell(log: Any, record: sqs.Record, done: Processed) -> None:
             "attempt": outcome.attempt or None,
             "message_id": outcome.message_id,
             "correlation_id": outcome.correlation_id,
+            "causation_id": outcome.causation_id,
         }
     getattr(log, level)(
         "message",
         result=done.word,
-        sqs_message_id=record.id,
-        receives=record.receives,
         again=done.again,
         set_aside=done.set_aside,
         error=done.error or (outcome and outcome.error),

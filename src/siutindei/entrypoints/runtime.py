@@ -17,12 +17,11 @@ import msgspec
 from siutindei.app.ports import Context, Unusable
 from siutindei.bootstrap import Services, build
 from siutindei.entrypoints.logs import configure
+from siutindei.entrypoints.metrics import NAMESPACE, UNITS
 from siutindei.settings import LEVELS, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-NAMESPACE: Final = "Siutindei"
 
 
 class _Container:
@@ -81,12 +80,13 @@ def use(services: Services) -> Iterator[None]:
 
 
 @contextmanager
-def invocation(context: Any, **bound: Any) -> Iterator[Any]:
+def invocation(context: Any, *, request_id: str | None = None, **more: Any) -> Iterator[Any]:
     """Give the log of one invocation; every line of it says which invocation, and what is bound.
 
     Args:
         context: Lambda's context, or None.
-        **bound: what else every line says; what is None is left out.
+        request_id: the request, when the way in names it; otherwise the invocation is the request.
+        **more: what else every line says; what is None is left out.
     """
     from structlog import contextvars
 
@@ -95,11 +95,23 @@ def invocation(context: Any, **bound: Any) -> Iterator[Any]:
         # A wrong one is refused with the settings, by a handler that can answer and log.
         _container.log = configure(level if level in LEVELS else "INFO")
     contextvars.clear_contextvars()
-    contextvars.bind_contextvars(aws_request_id=_request_id(context), **bound)
+    request = request_id or _request_id(context)
+    contextvars.bind_contextvars(
+        aws_request_id=_request_id(context), request_id=request, correlation_id=request, **more
+    )
     try:
         yield _container.log
     finally:
         contextvars.clear_contextvars()
+
+
+@contextmanager
+def bound(**more: Any) -> Iterator[None]:
+    """Let the lines of one part of an invocation say more."""
+    from structlog import contextvars
+
+    with contextvars.bound_contextvars(**more):
+        yield
 
 
 def _request_id(context: Any) -> str | None:
@@ -128,14 +140,14 @@ def command(
     )
 
 
-def emit(metrics: Mapping[str, tuple[float, str]], **dimensions: str) -> None:
+def emit(values: Mapping[str, float], **dimensions: str) -> None:
     """Write metrics as one line in the embedded metric format.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
     Args:
-        metrics: value and CloudWatch unit (`Count`, `Milliseconds`, ...) by name.
-        **dimensions: what they are counted apart by; nothing personal.
+        values: by the names of `metrics.METRICS`.
+        **dimensions: what they are counted apart by, as it says there; nothing personal.
     """
     line = {
         "_aws": {
@@ -144,14 +156,12 @@ def emit(metrics: Mapping[str, tuple[float, str]], **dimensions: str) -> None:
                 {
                     "Namespace": NAMESPACE,
                     "Dimensions": [sorted(dimensions)],
-                    "Metrics": [
-                        {"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()
-                    ],
+                    "Metrics": [{"Name": name, "Unit": UNITS[name]} for name in values],
                 }
             ],
         },
         **dimensions,
-        **{name: value for name, (value, _) in metrics.items()},
+        **values,
     }
     sys.stdout.write(f"{msgspec.json.encode(line).decode()}\n")
     sys.stdout.flush()

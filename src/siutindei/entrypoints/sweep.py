@@ -12,19 +12,15 @@ from siutindei.entrypoints import runtime
 def handler(event: Any, context: Any) -> dict[str, int]:
     """Sweep once; give what was done and seen, which is also measured."""
     services = runtime.services()
-    request = services.ids.uuid()
-    with runtime.invocation(context) as log:
+    command_id = services.ids.uuid()
+    request = getattr(context, "aws_request_id", None) or command_id
+    with runtime.invocation(context, request_id=request) as log:
         swept = services.sweep.run(
-            runtime.command(
-                context,
-                command_id=request,
-                actor="worker",
-                request_id=getattr(context, "aws_request_id", None) or request,
-            )
+            runtime.command(context, command_id=command_id, actor="worker", request_id=request)
         )
         found = attrs.asdict(swept)
         log.info("swept", **found)
-    runtime.emit({_metric(name): (count, "Count") for name, count in found.items()})
+    runtime.emit({_metric(name): count for name, count in found.items()})
     return found
 
 

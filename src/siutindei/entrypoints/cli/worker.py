@@ -48,6 +48,7 @@ def worker(installation: Installation, once: bool) -> None:
             message_id=outcome.message_id,
             error=outcome.error,
             correlation_id=outcome.correlation_id,
+            causation_id=outcome.causation_id,
         )
 
     services = installation.services
