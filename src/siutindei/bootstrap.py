@@ -143,6 +143,7 @@ class Services:
             identity=self.identity,
             senders=self.settings.senders,
             settle=self.settings.seconds("SIUTINDEI_SETTLE"),
+            limits=self.settings.budget_limits,
         )
 
     @cached_property

@@ -81,6 +81,7 @@ PINNED: Final = {
     ("notifications", 1): "e605fc4b2ce7a8b238567d8a82620e0b",
     ("grants", 1): "7910bc81b18e142fc5b2b92f29cd2179",
     ("messages", 1): "937b4c75d9ccad1a3d424fca9fff64dc",
+    ("sends", 1): "486df72da81fa260d4fbe47399c84147",
 }
 
 
@@ -186,7 +187,7 @@ FIRST: Final = (
 KEPT: Final = ("tickets", "pending", "people", "challenges", "notifications", "grants")
 SAME: Final = tuple(name for name in KEPT if projections.newest(name).version == 1)
 #: The read models that came later.
-LATER: Final = ("audit_logs", "messages")
+LATER: Final = ("audit_logs", "messages", "sends")
 
 
 def as_first(dialect: Any = str) -> list[str]:

@@ -45,7 +45,7 @@ from siutindei.app.ports import (
     Unusable,
     Work,
 )
-from siutindei.domain import fields, grant, notification, ticket
+from siutindei.domain import budget, fields, grant, notification, ticket
 from siutindei.domain import mail as mails
 from siutindei.domain.errors import DomainError
 
@@ -154,6 +154,7 @@ class Delivery:
     identity: IdentityProvider
     senders: mails.Senders
     settle: timedelta
+    limits: budget.Limits
 
     # --- what is due ------------------------------------------------------------------------------
 
@@ -281,7 +282,7 @@ class Delivery:
         decided: tuple[notification.Event, ...]
         if isinstance(composed, mails.Mail):
             template = mails.TEMPLATES[requested.kind]
-            decided = notification.start_attempt(
+            decided = self._put_off(tx, state, requested, at) or notification.start_attempt(
                 state,
                 deadline=deadline,
                 template_version=template.version,
@@ -295,10 +296,26 @@ class Delivery:
             rule = f"notification.never_when_{composed}.v1"
             decided = notification.withhold(state, why=composed, rule=rule, at=at)
         appended = tx.append(events[0].stream, version_of(events), decided, cause=events[0])
-        if not isinstance(composed, mails.Mail):
+        is_announced = any(isinstance(e, notification.AttemptStarted) for e in decided)
+        if not isinstance(composed, mails.Mail) or not is_announced:
             return _outcome(outcome, appended)
         attempt = attrs.evolve(outcome, attempt=state.calls + 1)
         return _Call(outcome=attempt, newest=appended[-1], mail=composed, deadline=deadline)
+
+    def _put_off(
+        self,
+        tx: Transaction,
+        state: notification.Notification,
+        requested: notification.Requested,
+        at: datetime,
+    ) -> tuple[notification.Event, ...]:
+        """Let a mail wait that the budget has no room for; nothing is decided when it has."""
+        # In the transaction that announces the call: nobody else takes the same room meanwhile.
+        sends = tx.views.sends(since=at - budget.WINDOW)
+        if budget.has_room(requested.kind, usage=sends.usage, limits=self.limits):
+            return ()
+        until = budget.look_again(sends.oldest, at=at)
+        return notification.defer(state, until=until, why="over_budget", rule=budget.RULE, at=at)
 
     def _step(self, context: Context) -> Context:
         """Give one step its own command: the steps of one request are not the same command."""

@@ -689,6 +689,17 @@ def _is_unsettled(notification: Notification) -> bool:
     return notification.call_open or notification.status == "unknown"
 
 
+def defer(
+    notification: Notification, *, until: datetime, why: Deferral, rule: str, at: datetime
+) -> tuple[Event, ...]:
+    """Put a call off, but not beyond the mail's own time; quiet unless the next step is to send."""
+    requested = notification.requested
+    if requested is None or next_step(notification, at=at) != "send":
+        return ()
+    latest = until if requested.expires_at is None else min(until, requested.expires_at)
+    return (Deferred(until=latest, why=why, rule=rule, at=at),)
+
+
 def withhold(
     notification: Notification, *, why: Withholding, rule: str, at: datetime
 ) -> tuple[Event, ...]:
