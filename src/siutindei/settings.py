@@ -249,6 +249,11 @@ class Settings:
         return Path(text.removeprefix(_MAILDIR)) if text.startswith(_MAILDIR) else None
 
     @property
+    def is_ses(self) -> bool:
+        """Whether mails go to SES."""
+        return self.text("SIUTINDEI_MAIL") == _SES
+
+    @property
     def relay(self) -> Relay | None:
         """The mail server; None when mails go elsewhere."""
         text = self.text("SIUTINDEI_MAIL")

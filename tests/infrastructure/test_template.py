@@ -74,7 +74,7 @@ def test_what_the_sweep_counts_is_what_rings() -> None:
         for alarm in DEPLOYMENT.of_type("AWS::CloudWatch::Alarm").values()
         if alarm["Namespace"] == NAMESPACE
     }
-    assert {"Unknown", "Overdue"} == watched
+    assert {"Unknown", "Overdue", "BudgetLeft", "BudgetLeftForDecisions"} == watched
     assert watched <= written
 
 
@@ -161,13 +161,32 @@ def test_every_function_rings_when_it_fails_or_is_throttled() -> None:
 
 
 def test_what_the_sweep_counts_rings() -> None:
-    """An unknown outcome that does not settle, and effects that are overdue, have an alarm."""
+    """Outcomes that stay unknown, effects that are overdue, and a low budget have an alarm."""
     alarms = {
         alarm["MetricName"]
         for alarm in DEPLOYMENT.of_type("AWS::CloudWatch::Alarm").values()
         if alarm["Namespace"] == NAMESPACE
     }
-    assert {"Unknown", "Overdue"} == alarms
+    assert {"Unknown", "Overdue", "BudgetLeft", "BudgetLeftForDecisions"} == alarms
+
+
+def test_a_low_budget_rings_before_codes_or_decisions_wait() -> None:
+    """Both alarms ring below a tenth of the default quota, and not when nobody measures."""
+    alarms = [
+        alarm
+        for alarm in DEPLOYMENT.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["MetricName"].startswith("BudgetLeft")
+    ]
+    assert [("Minimum", "LessThanThreshold", 100, "notBreaching")] * 2 == [
+        (
+            alarm["Statistic"],
+            alarm["ComparisonOperator"],
+            alarm["Threshold"],
+            alarm["TreatMissingData"],
+        )
+        for alarm in alarms
+    ]
+    assert "BudgetLeftForDecisions" in str(DEPLOYMENT.of_type("AWS::CloudWatch::Dashboard"))
 
 
 def test_everything_at_rest_is_encrypted_with_a_key_that_publishers_may_use() -> None:

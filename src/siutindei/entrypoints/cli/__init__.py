@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from siutindei.entrypoints.cli import (
+    budget,
     database,
     demo,
     feedback,
@@ -66,6 +67,7 @@ for command in (
     ledger.notification,
     ledger.dead_letter,
     feedback.feedback,
+    budget.budget,
     history.history,
     projection.projection,
     people.person,
