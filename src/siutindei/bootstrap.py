@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.store import SqlStore
     from siutindei.app.audit_log import AuditLog
+    from siutindei.app.budgeting import Budget
     from siutindei.app.dead_letters import DeadLetters
     from siutindei.app.delivery import Delivery
     from siutindei.app.feedback import Feedback
@@ -147,6 +148,19 @@ class Services:
             senders=self.settings.senders,
             settle=self.settings.seconds("SIUTINDEI_SETTLE"),
             addresses=self.addresses,
+            limits=self.settings.budget_limits,
+        )
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The mails of the rolling day."""
+        from siutindei.app.budgeting import Budget
+
+        return Budget(
+            store=self.store,
+            clock=self.clock,
+            limits=self.settings.budget_limits,
+            ses=self.ses_settings if self.settings.is_ses else None,
         )
 
     @cached_property

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 
-from siutindei.domain import fields
+from siutindei.domain import budget, fields
 from siutindei.domain.challenge import Limits
 from siutindei.domain.errors import Invalid
 from siutindei.domain.mail import Senders
@@ -137,6 +137,10 @@ SETTINGS: Final = (
             "a code may start in an hour, together", "count", 1),
     Setting("SIUTINDEI_SOFT_BOUNCES", "3", "bounces for now within 7 days that suppress an address "
             "for 30 days", "count", 1),
+    Setting("SIUTINDEI_DAILY_QUOTA", "1000", "mails in a rolling 24 hours, of every kind; as many "
+            "as the mail service takes from us (docs/budget.md)", "count", 1),
+    Setting("SIUTINDEI_DECISION_FLOOR", "100", "how many of them are kept for decisions", "count"),
+    Setting("SIUTINDEI_CODE_RESERVE", "300", "how many of them are kept for codes", "count"),
     Setting("MAX_CHALLENGE_ATTEMPTS", "3", "answers that a challenge takes", "count", 1, 10),
     Setting("SIUTINDEI_SETTLE", "900", "how long an unknown outcome is left to feedback before "
             "the mail may be sent again", "seconds", 0, 86_400),
@@ -247,6 +251,11 @@ class Settings:
         return Path(text.removeprefix(_MAILDIR)) if text.startswith(_MAILDIR) else None
 
     @property
+    def is_ses(self) -> bool:
+        """Whether mails go to SES."""
+        return self.text("SIUTINDEI_MAIL") == _SES
+
+    @property
     def relay(self) -> Relay | None:
         """The mail server; None when mails go elsewhere."""
         text = self.text("SIUTINDEI_MAIL")
@@ -297,6 +306,15 @@ class Settings:
             per_address=self.count("SIUTINDEI_CODES_PER_ADDRESS"),
             unproved=self.count("SIUTINDEI_UNPROVED_HOURLY"),
             per_client=self.count("SIUTINDEI_CODES_PER_CLIENT"),
+        )
+
+    @property
+    def budget_limits(self) -> budget.Limits:
+        """The numbers of the budget."""
+        return budget.Limits(
+            quota=self.count("SIUTINDEI_DAILY_QUOTA"),
+            floor=self.count("SIUTINDEI_DECISION_FLOOR"),
+            reserve=self.count("SIUTINDEI_CODE_RESERVE"),
         )
 
     @property

@@ -87,6 +87,7 @@ PINNED: Final = {
     ("messages", 1): "937b4c75d9ccad1a3d424fca9fff64dc",
     ("suppressions", 1): "141984c3300b25390f3339b977e36213",
     ("lanes", 1): "55ff738893cd37254a324747299f7411",
+    ("sends", 1): "486df72da81fa260d4fbe47399c84147",
 }
 
 
@@ -192,7 +193,7 @@ FIRST: Final = (
 KEPT: Final = ("tickets", "pending", "people", "challenges", "notifications", "grants")
 SAME: Final = tuple(name for name in KEPT if projections.newest(name).version == 1)
 #: The read models that came later.
-LATER: Final = ("audit_logs", "messages", "suppressions", "lanes")
+LATER: Final = ("audit_logs", "messages", "suppressions", "lanes", "sends")
 
 
 def as_first(dialect: Any = str) -> list[str]:

@@ -29,8 +29,10 @@ from siutindei.app.ports import (
     MailOutcomeUnknown,
     MailRefused,
     PersonRow,
+    Sends,
 )
 from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain.budget import Usage
 from siutindei.domain.errors import DomainError, Invalid
 from siutindei.domain.personal import of
 from tests import strategies
@@ -550,6 +552,64 @@ def requested(id: str, **fields: Any) -> notification.Requested:
         at=START,
     )
     return attrs.evolve(event, **fields)
+
+
+SURELY_NOT: Final[dict[str, Any]] = {"error_class": "transient", "error": "down"}
+
+
+@pytest.mark.parametrize(
+    ("after", "counts"),
+    [
+        ([], True),
+        ([notification.Accepted(attempt=1, message_id="m", at=START)], True),
+        ([notification.Failed(attempt=1, **SURELY_NOT, at=START)], False),
+        ([notification.Refused(attempt=1, error="no", at=START)], True),
+        ([notification.OutcomeUnknown(attempt=1, why="lost", at=START)], True),
+        (
+            [
+                notification.OutcomeUnknown(attempt=1, why="lost", at=START),
+                notification.Failed(attempt=1, **SURELY_NOT, at=START),
+            ],
+            True,
+        ),
+        ([notification.Failed(attempt=2, **SURELY_NOT, at=START)], True),
+    ],
+)
+def test_an_attempt_counts_unless_it_surely_sent_nothing(
+    store: SqlStore, after: list[notification.Event], counts: bool
+) -> None:
+    """A failure takes the attempt away that it is of, unless it may have sent the mail before."""
+    started = notification.AttemptStarted(attempt=1, deadline=START, at=START)
+    append(store, "notification-n1", requested("n1"), started, *after)
+    sends = store.views.sends(since=START - timedelta(hours=24))
+
+    assert (counts, START if counts else None) == (sends.usage == Usage(notices=1), sends.oldest)
+    assert int(counts) == sends.usage.used
+
+
+def test_the_sends_of_a_day_are_counted_by_kind(store: SqlStore) -> None:
+    """Those after the moment, every attempt for itself; not what a clock far ahead wrote."""
+
+    def sent(id: str, kind: notification.Kind, *hours: float) -> None:
+        attempts = [
+            notification.AttemptStarted(attempt=number, deadline=START, at=at)
+            for number, at in enumerate((START + timedelta(hours=hour) for hour in hours), start=1)
+        ]
+        append(store, f"notification-{id}", requested(id, kind=kind), *attempts)
+
+    sent("n1", "sign_in_code", 0, 1)
+    sent("n2", "ticket_decided", 2)
+    sent("n3", "ticket_received", 3, 24, 24 + 48, 24 + 49)
+    append(store, "notification-n4", requested("n4"))
+    first = store.views.sends(since=START)
+    later = store.views.sends(since=START + timedelta(hours=2))
+
+    assert (Usage(codes=1, decisions=1, notices=3), START + timedelta(hours=1)) == (
+        first.usage,
+        first.oldest,
+    )
+    assert (Usage(notices=4), START + timedelta(hours=3)) == (later.usage, later.oldest)
+    assert Sends(usage=Usage(), oldest=None) == store.views.sends(since=START + timedelta(days=9))
 
 
 def test_what_is_due_is_listed_longest_due_first(store: SqlStore) -> None:

@@ -44,9 +44,9 @@ def _world(tmp_path: Path, queue: MemoryQueue) -> World:
 
 
 def swept(world: World) -> dict[str, int]:
-    """Sweep, and give what is not nothing."""
+    """Sweep, and give what is not nothing; what is left of the budget has a test of its own."""
     found = attrs.asdict(world.services.sweep.run(context()))
-    return {name: count for name, count in found.items() if count}
+    return {name: count for name, count in found.items() if count and "budget" not in name}
 
 
 def due(id: str, work: str = "notification") -> str:
@@ -112,6 +112,17 @@ def test_one_sweep_looks_at_so_much(
     queue.lose()
 
     assert {"nudged": 2, "due": 3} == swept(world)
+
+
+def test_what_is_left_of_the_budget_is_measured(world: World) -> None:
+    """For codes and for decisions, after what went and beside what is kept for others."""
+    empty = world.services.sweep.run(context())
+    world.submit()
+    world.drain()
+    found = world.services.sweep.run(context())
+
+    assert (900, 700) == (empty.budget_left, empty.budget_left_for_decisions)
+    assert (899, 699) == (found.budget_left, found.budget_left_for_decisions)
 
 
 def test_without_a_queue_the_ledger_is_measured_all_the_same(tmp_path: Path) -> None:

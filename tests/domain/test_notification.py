@@ -650,6 +650,38 @@ def test_a_mail_that_waits_is_not_lost(why: Any) -> None:
     start(REQUESTED, deferred, at=DEADLINE).then(started(at=DEADLINE))
 
 
+def put_off(*history: Any, until: datetime, at: datetime = START) -> Any:
+    """Put a call off for want of room."""
+    return given(notification, *history).when(
+        notification.defer, until=until, why="over_budget", rule="rule.v1", at=at
+    )
+
+
+def test_a_call_is_put_off() -> None:
+    """What would be sent now waits, for a reason and by a rule."""
+    put_off(REQUESTED, until=DEADLINE).then(
+        notification.Deferred(until=DEADLINE, why="over_budget", rule="rule.v1", at=START)
+    )
+
+
+def test_a_code_is_put_off_no_longer_than_it_lives() -> None:
+    """When its time is over it is looked at, and withheld."""
+    expires_at = START + timedelta(seconds=300)
+    deferred = notification.Deferred(until=expires_at, why="over_budget", rule="rule.v1", at=START)
+    put_off(CODE, until=expires_at + JUST).then(deferred)
+
+    assert "expire" == notification.next_step(state_of(CODE, deferred), at=expires_at)
+    put_off(CODE, until=expires_at - JUST).then(attrs.evolve(deferred, until=expires_at - JUST))
+
+
+@pytest.mark.parametrize(
+    "history", [(), (REQUESTED, started()), (REQUESTED, started(), accepted()), DEAD, UNKNOWN]
+)
+def test_what_would_not_be_sent_is_not_put_off(history: tuple[Any, ...]) -> None:
+    """A call that is under way, or that nobody would make, does not wait."""
+    put_off(*history, until=DEADLINE).then_nothing()
+
+
 # --- never ---------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ NAMES = {
     *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
     *("database export", "database import", "database backup"),
-    *("ses status", "ses setup"),
+    *("ses status", "ses setup", "budget"),
     *("suppression list", "suppression add", "suppression lift"),
     *("suppression drift", "suppression sync"),
     *("lane list", "lane halt", "lane resume"),

@@ -500,6 +500,8 @@ def test_a_sweep_measures_what_it_saw(
         "Overdue": 0,
         "Unknown": 0,
         "DeadLetters": 0,
+        "BudgetLeft": 900,
+        "BudgetLeftForDecisions": 700,
         "Nudged": 1,
         "Lost": 0,
         "Settled": 0,

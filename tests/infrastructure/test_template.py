@@ -64,8 +64,7 @@ def test_every_variable_is_a_setting() -> None:
     given = [GLOBALS, *FUNCTIONS.values()]
     names = {name for one in given for name in one.get("Environment", {}).get("Variables", {})}
     assert "USER_POOL_ID" in names
-    # docs/architecture.md: the daily budget is not built yet.
-    assert {"SIUTINDEI_DAILY_QUOTA"} == names - known
+    assert set() == names - known
 
 
 Seen = tuple[str, frozenset[str]]
@@ -109,8 +108,10 @@ def test_what_is_watched_is_what_is_measured() -> None:
 
 def test_what_waits_rings_and_is_shown() -> None:
     """Unknown outcomes, what is overdue and what waits for a person ring; sends are shown too."""
-    plain = {(name, frozenset[str]()) for name in ("Unknown", "Overdue", "DeadLetters")}
-    assert plain == rings()
+    watched = ("Unknown", "Overdue", "DeadLetters", "HaltedLanes")
+    plain = {(name, frozenset[str]()) for name in watched}
+    budget = {(name, frozenset[str]()) for name in ("BudgetLeft", "BudgetLeftForDecisions")}
+    assert plain | budget == rings()
     assert plain < shown()
     assert {("Sends", frozenset({"Kind", "Outcome"})), ("CodeLatency", frozenset())} < shown()
 
@@ -216,6 +217,25 @@ def test_every_function_rings_when_it_fails_or_is_throttled() -> None:
         if alarm["Namespace"] == "AWS/Lambda"
     }
     assert alarms == {(metric, name) for metric in ("Errors", "Throttles") for name in FUNCTIONS}
+
+
+def test_a_low_budget_rings_before_codes_or_decisions_wait() -> None:
+    """Both alarms ring below a tenth of the default quota, and not when nobody measures."""
+    alarms = [
+        alarm
+        for alarm in DEPLOYMENT.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["MetricName"].startswith("BudgetLeft")
+    ]
+    assert [("Minimum", "LessThanThreshold", 100, "notBreaching")] * 2 == [
+        (
+            alarm["Statistic"],
+            alarm["ComparisonOperator"],
+            alarm["Threshold"],
+            alarm["TreatMissingData"],
+        )
+        for alarm in alarms
+    ]
+    assert "BudgetLeftForDecisions" in str(DEPLOYMENT.of_type("AWS::CloudWatch::Dashboard"))
 
 
 def test_everything_at_rest_is_encrypted_with_a_key_that_publishers_may_use() -> None:

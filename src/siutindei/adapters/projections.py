@@ -225,6 +225,30 @@ def _message_row(_: Row | None, recorded: Recorded) -> Row:
     return {"message_id": _message_key(recorded), "notification": _id(recorded)}
 
 
+def _send_key(recorded: Recorded) -> str | None:
+    attempt = getattr(recorded.event, "attempt", None)
+    return None if attempt is None else f"{_id(recorded)}-{attempt}"
+
+
+def _send_row(row: Row | None, recorded: Recorded) -> Row | None:
+    event = recorded.event
+    if isinstance(event, notification.AttemptStarted):
+        return {
+            "send": _send_key(recorded),
+            # Its kind is there: the event does not repeat it.
+            "notification": _id(recorded),
+            "at": micros(event.at),
+            "was_unknown": 0,
+            "position": recorded.position,
+        }
+    if row is not None and isinstance(event, notification.OutcomeUnknown):
+        return {**row, "was_unknown": 1}
+    if row is not None and isinstance(event, notification.Failed):
+        # After an unknown outcome "failed" is what was decided, not what is known.
+        return row if row["was_unknown"] else None
+    return row
+
+
 def _grant_row(row: Row | None, recorded: Recorded) -> Row | None:
     before = grant.INITIAL if row is None else decode_document(grant.Grant, row["document"])
     event: Any = recorded.event
@@ -419,6 +443,22 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={},
         key=_id,
         row=_lane_row,
+    ),
+    Projection(
+        # What the budget counts: attempts that sent a mail, or may have.
+        name="sends",
+        version=1,
+        category=notification.CATEGORY,
+        columns={
+            "send": _KEY,
+            "notification": _TEXT,
+            "at": _NUMBER,
+            "was_unknown": _NUMBER,
+            "position": _NUMBER,
+        },
+        indexes={"time": "(at)"},
+        key=_send_key,
+        row=_send_row,
     ),
 )
 #: The read models, in the order in which their digests are taken.

@@ -12,9 +12,9 @@ import attrs
 
 from siutindei.adapters.codec import decode_document
 from siutindei.adapters.sql import Cursor
-from siutindei.app.ports import Action, AuditRow, CodeRow, Due, Page, PersonRow
+from siutindei.app.ports import Action, AuditRow, CodeRow, Due, Page, PersonRow, Sends
 from siutindei.app.times import from_micros, micros
-from siutindei.domain import challenge, grant, lane, notification, suppression, ticket
+from siutindei.domain import budget, challenge, grant, lane, notification, suppression, ticket
 from siutindei.domain.due import FARTHEST
 from siutindei.domain.errors import Invalid
 
@@ -258,6 +258,27 @@ class SqlViews:
         """Give the notification that the mail port took under an id."""
         row = self._row("SELECT notification FROM {messages} WHERE message_id = ?", (message_id,))
         return None if row is None else str(row["notification"])
+
+    def sends(self, *, since: datetime) -> Sends:
+        """Count the mails that were announced after `since`, and are not known not to be sent."""
+        # What a clock that was far ahead wrote would be counted for as long as it was ahead.
+        farthest = since + budget.WINDOW + FARTHEST
+        rows = self._rows(
+            "SELECT kind, count(*) AS n, min(at) AS oldest"
+            " FROM {sends} JOIN {notifications} ON id = notification"
+            " WHERE at > ? AND at <= ? GROUP BY kind",
+            (micros(since), micros(farthest)),
+        )
+        counts = {row["kind"]: int(row["n"]) for row in rows}
+        oldest = min((row["oldest"] for row in rows), default=None)
+        return Sends(
+            usage=budget.Usage(
+                codes=counts.get("sign_in_code", 0),
+                decisions=counts.get("ticket_decided", 0),
+                notices=counts.get("ticket_received", 0),
+            ),
+            oldest=None if oldest is None else from_micros(oldest),
+        )
 
 
 #: What is due of either kind, as `domain.due.is_due` says it.

@@ -48,7 +48,7 @@ from siutindei.app.ports import (
     WholeAccountHalted,
     Work,
 )
-from siutindei.domain import fields, grant, lane, notification, ticket
+from siutindei.domain import budget, fields, grant, lane, notification, ticket
 from siutindei.domain import mail as mails
 from siutindei.domain.errors import DomainError
 
@@ -161,6 +161,7 @@ class Delivery:
     senders: mails.Senders
     settle: timedelta
     addresses: AddressBook
+    limits: budget.Limits
 
     @property
     def longest(self) -> timedelta:
@@ -313,7 +314,8 @@ class Delivery:
             rule = f"notification.never_when_{composed}.v1"
             decided = notification.withhold(state, why=composed, rule=rule, at=at)
         appended = tx.append(events[0].stream, version_of(events), decided, cause=events[0])
-        if hindered or not isinstance(composed, mails.Mail):
+        is_announced = any(isinstance(e, notification.AttemptStarted) for e in decided)
+        if not isinstance(composed, mails.Mail) or not is_announced:
             return _outcome(outcome, appended)
         attempt = attrs.evolve(outcome, attempt=state.calls + 1)
         return _Call(outcome=attempt, newest=appended[-1], mail=composed, deadline=deadline)
@@ -335,18 +337,21 @@ class Delivery:
         stream = lane.stream(mail.lane)
         events = tx.load(stream, newest=lane.NEWEST)
         halted = lane_of(events)
-        match halted.standing(at):
-            case "wait":
-                until = halted.probe_at or at + lane.WAIT
-                return notification.defer(
-                    state, until=until, why="lane_halted", rule=lane.RULE, at=at
-                )
-            case "probe":
-                id = mail.notification_id
-                probed = lane.probe(halted, notification=id, until=deadline, at=at)
-                tx.append(stream, version_of(events), probed)
-            case "go":
-                pass
+        standing = halted.standing(at)
+        if standing == "wait":
+            until = halted.probe_at or at + lane.WAIT
+            return notification.defer(state, until=until, why="lane_halted", rule=lane.RULE, at=at)
+        # In the transaction that announces the call: nobody else takes the same room meanwhile.
+        sends = tx.views.sends(since=at - budget.WINDOW)
+        if not budget.has_room(mail.kind, usage=sends.usage, limits=self.limits):
+            until = budget.look_again(sends.oldest, at=at)
+            return notification.defer(
+                state, until=until, why="over_budget", rule=budget.RULE, at=at
+            )
+        if standing == "probe":
+            id = mail.notification_id
+            probed = lane.probe(halted, notification=id, until=deadline, at=at)
+            tx.append(stream, version_of(events), probed)
         return ()
 
     def _step(self, context: Context) -> Context:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import attrs
 
+from siutindei.domain import budget
 from siutindei.domain.catalogue import Event
 
 if TYPE_CHECKING:
@@ -497,6 +498,19 @@ class Due:
     due_at: datetime
 
 
+@attrs.frozen(kw_only=True)
+class Sends:
+    """The mails that went, or may have gone.
+
+    Attributes:
+        usage: how many, by kind.
+        oldest: when the first of them was announced; None when there is none.
+    """
+
+    usage: budget.Usage
+    oldest: datetime | None
+
+
 class Views(Protocol):
     """The read models: written in the transaction that appends, disposable, rebuilt from events."""
 
@@ -600,6 +614,9 @@ class Views(Protocol):
 
     def find_message(self, message_id: str) -> str | None:
         """Give the notification that the mail port took under an id."""
+
+    def sends(self, *, since: datetime) -> Sends:
+        """Count the mails that were announced after `since`, and are not known not to be sent."""
 
 
 @attrs.frozen(kw_only=True)

@@ -27,7 +27,7 @@ from siutindei.app.ports import (
     Unavailable,
 )
 from siutindei.app.processing import NUDGES, find_effect
-from siutindei.domain import grant, notification
+from siutindei.domain import budget, grant, notification
 from siutindei.domain.due import is_due
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class Swept:
         overdue: effects that are due for long.
         unknown: mails whose outcome nobody knows although the settle time is over.
         dead_letters: effects that wait for a person.
+        halted_lanes: senders whose mail does not go.
+        budget_left: codes that the budget has room for.
+        budget_left_for_decisions: decisions that it has room for.
     """
 
     nudged: int = 0
@@ -73,6 +76,9 @@ class Swept:
     overdue: int = 0
     unknown: int = 0
     dead_letters: int = 0
+    halted_lanes: int = 0
+    budget_left: int = 0
+    budget_left_for_decisions: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +105,7 @@ class Sweep:
         at, views = self.clock.now(), self.store.views
         mails = views.notifications(status="dead_lettered")
         grants = views.grants(status="dead_lettered")
+        usage, limits = views.sends(since=at - budget.WINDOW).usage, self.delivery.limits
         return attrs.evolve(
             swept,
             due=views.count_due(at=at),
@@ -108,6 +115,9 @@ class Sweep:
             ),
             dead_letters=sum(not mail.discarded for mail in mails)
             + sum(not given.discarded for given in grants),
+            halted_lanes=sum(state.why is not None for state in views.lanes().values()),
+            budget_left=budget.left("sign_in_code", usage=usage, limits=limits),
+            budget_left_for_decisions=budget.left("ticket_decided", usage=usage, limits=limits),
         )
 
     # --- the ledger -------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
         counts[_METRICS[heard.result]] += 1
         if heard.result == "recorded":
             counts[f"Mails{heard.report.kind.capitalize()}"] += 1
+        if heard.suppressed:
+            counts["AddressesSuppressed"] += 1
         _tell(log, heard)
         return False
 
@@ -73,6 +75,7 @@ def _tell(log: Any, heard: Heard) -> None:
         message_id=heard.report.message_id or None,
         notification_id=heard.notification_id,
         status=heard.status,
+        suppressed=heard.suppressed or None,
         correlation_id=heard.correlation_id,
         causation_id=heard.causation_id,
     )

@@ -90,11 +90,15 @@ METRICS: Final = (
         Metric(f"Mails{word}", ("feedback",), f"mails that were {meaning}")
         for word, meaning in _MAILS
     ),
+    Metric("AddressesSuppressed", ("feedback",), "addresses that are not mailed to any more"),
     # What a sweep saw when it was done, and what it did: each sweep writes all of them.
     Metric("Due", ("sweep",), "effects that are due"),
     Metric("Overdue", ("sweep",), "effects that are due for 15 minutes"),
     Metric("Unknown", ("sweep",), "mails whose outcome nobody knows after the settle time"),
     Metric("DeadLetters", ("sweep",), "effects that wait for a person"),
+    Metric("HaltedLanes", ("sweep",), "senders whose mail does not go"),
+    Metric("BudgetLeft", ("sweep",), "codes that may still go in these 24 hours"),
+    Metric("BudgetLeftForDecisions", ("sweep",), "decisions that may still go"),
     Metric("Nudged", ("sweep",), "effects that were nudged"),
     Metric("Lost", ("sweep",), "effects whose nudges could not be sent"),
     Metric("Settled", ("sweep",), "effects that needed no sending"),

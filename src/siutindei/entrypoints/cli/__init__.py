@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from siutindei.entrypoints.cli import (
+    budget,
     database,
     demo,
     feedback,
@@ -69,6 +70,7 @@ for command in (
     feedback.feedback,
     suppressions.suppression,
     suppressions.lane,
+    budget.budget,
     history.history,
     projection.projection,
     people.person,

@@ -10,6 +10,7 @@ import attrs
 import click
 
 from siutindei.app.books import reconcile
+from siutindei.app.budgeting import misfits
 from siutindei.app.ports import PortError, Unusable
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
@@ -174,6 +175,9 @@ def _problems(installation: Installation) -> Iterator[Problem]:
     except Invalid as error:
         yield Problem(str(error), "set it to something else, or unset it: the default works")
         return
+    for misfit in misfits(installation.settings.budget_limits):
+        what, _, mend = misfit.rpartition(": ")
+        yield Problem(what, mend)
     known = {setting.name for setting in SETTINGS}
     for name in sorted(os.environ):
         if name.startswith("SIUTINDEI_") and name not in known:
