@@ -267,7 +267,7 @@ def test_a_person_suppresses_and_lifts(world: World) -> None:
     """With a reason; the same command again has one effect, and answers the same."""
     suppressions = world.services.suppressions
     first, second = (
-        suppressions.add(context("c1"), " Ann@example.com ", by="op", reason="asked")
+        suppressions.add(context("c1"), " ann@example.com ", by="op", reason="asked")
         for _ in range(2)
     )
     lifted = [

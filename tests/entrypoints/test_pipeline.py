@@ -444,6 +444,7 @@ def test_a_batch_of_reports_is_recorded(world: World, capsys: pytest.CaptureFixt
     assert failed("f") == answer
     assert ["bounced", "complained"] == [world.notices(id).status for id in ids]
     assert {
+        "AddressesSuppressed": 1,
         "MailsBounced": 1,
         "MailsComplained": 1,
         "ReportsIgnored": 1,
@@ -500,6 +501,7 @@ def test_a_sweep_measures_what_it_saw(
         "Overdue": 0,
         "Unknown": 0,
         "DeadLetters": 0,
+        "HaltedLanes": 0,
         "BudgetLeft": 900,
         "BudgetLeftForDecisions": 700,
         "Nudged": 1,
