@@ -601,7 +601,15 @@ def lane_histories(draw: Callable[..., Any], *, most: int = 15) -> History:
         match draw(st.sampled_from(anything)):
             case "fail":
                 id = draw(st.sampled_from(["n", "m"]))
-                life.decide(lane.fail, notification=id, error="paused", began=began, at=at)
+                whole = draw(st.booleans())
+                life.decide(
+                    lane.fail,
+                    notification=id,
+                    whole=whole,
+                    error="paused",
+                    began=began,
+                    at=at,
+                )
             case "probe":
                 life.decide(lane.probe, notification="n", until=at + timedelta(seconds=9), at=at)
             case "succeed":

@@ -86,7 +86,7 @@ PINNED: Final = {
     ("grants", 1): "7910bc81b18e142fc5b2b92f29cd2179",
     ("messages", 1): "937b4c75d9ccad1a3d424fca9fff64dc",
     ("suppressions", 1): "141984c3300b25390f3339b977e36213",
-    ("lanes", 1): "55ff738893cd37254a324747299f7411",
+    ("lanes", 1): "72913e4d0dbf2e2f5f5c671ede815482",
     ("sends", 1): "486df72da81fa260d4fbe47399c84147",
 }
 

@@ -49,7 +49,7 @@ def by_hand(why: Any = "person") -> lane.Halted:
 def fail(*history: Any, id: str = "n", began: Any = START, at: Any = START) -> Then:
     """Let a call meet a halted account."""
     return given(lane, *history).when(
-        lane.fail, notification=id, error="paused", began=began, at=at
+        lane.fail, notification=id, whole=False, error="paused", began=began, at=at
     )
 
 

@@ -405,6 +405,7 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
     "lane.halted.v1": (
         lane.Halted(
             why="account",
+            whole=True,
             error="AWS has suspended the SES account for good (AccountSuspendedException)",
             failures=2,
             probe_at=LATER,
@@ -418,7 +419,15 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         PLAIN,
     ),
     "lane.probed.v1": (
-        lane.Probed(notification=HASH, failures=2, error="paused", since=AT, probe_at=LATER, at=AT),
+        lane.Probed(
+            notification=HASH,
+            whole=True,
+            failures=2,
+            error="paused",
+            since=AT,
+            probe_at=LATER,
+            at=AT,
+        ),
         PLAIN,
     ),
     "lane.resumed.v1": (lane.Resumed(how="accepted", at=AT), PLAIN),

@@ -480,8 +480,8 @@ class Delivery:
             decide = _failed(attempt, "permanent", _text(problem))
         except AccountHalted as problem:
             decide = _failed(attempt, "account", _text(problem))
-            halts = lane.NAMES if isinstance(problem, WholeAccountHalted) else (mail.lane,)
-            standing = partial(_halted, mail, halts, _text(problem))
+            whole = isinstance(problem, WholeAccountHalted)
+            standing = partial(_halted, mail, whole, _text(problem))
         except MailNotSent as problem:
             decide = _failed(attempt, "transient", _text(problem))
         except Exception as problem:  # noqa: BLE001  # an adapter's fault must not stop the others
@@ -621,19 +621,22 @@ class Delivery:
 def _succeeded(
     mail: mails.Mail, tx: Transaction, call: Recorded, outcome: Sequence[Recorded], at: datetime
 ) -> None:
-    """Resume a halted lane whose mail was taken."""
-    if any(isinstance(entry.event, notification.Accepted) for entry in outcome):
-        stream = lane.stream(mail.lane)
-        events = tx.load(stream, newest=lane.NEWEST)
-        decided = lane.succeed(
-            lane_of(events), notification=mail.notification_id, began=_began(call), at=at
-        )
-        tx.append(stream, version_of(events), decided, cause=outcome[-1])
+    """Resume a halted lane whose mail was taken, and all lanes that the whole account halted."""
+    if not any(isinstance(entry.event, notification.Accepted) for entry in outcome):
+        return
+    for name, state in tx.views.lanes().items():
+        if name == mail.lane or state.whole:
+            stream = lane.stream(name)
+            events = tx.load(stream, newest=lane.NEWEST)
+            decided = lane.succeed(
+                lane_of(events), notification=mail.notification_id, began=_began(call), at=at
+            )
+            tx.append(stream, version_of(events), decided, cause=outcome[-1])
 
 
 def _halted(
     mail: mails.Mail,
-    names: Sequence[lane.Name],
+    whole: bool,  # noqa: FBT001
     error: str,
     tx: Transaction,
     call: Recorded,
@@ -641,12 +644,13 @@ def _halted(
     at: datetime,
 ) -> None:
     """Halt the lanes of which no mail is taken, or halt them for longer."""
-    for name in names:
+    for name in lane.NAMES if whole else (mail.lane,):
         stream = lane.stream(name)
         events = tx.load(stream, newest=lane.NEWEST)
         decided = lane.fail(
             lane_of(events),
             notification=mail.notification_id,
+            whole=whole,
             error=error,
             began=_began(call),
             at=at,

@@ -47,6 +47,8 @@ class Halted:
     """No mail of the lane goes; at `probe_at` one may try, where that can help."""
 
     why: Why
+    #: Whether it is the whole account: a mail that is taken of any lane ends it.
+    whole: bool = False
     #: What the mail service said.
     error: str | None = None
     #: How many mails have tried in vain.
@@ -63,6 +65,7 @@ class Probed:
     """One mail tries whether mail goes again; the next one may at `probe_at`."""
 
     notification: str
+    whole: bool = False
     failures: int
     error: str | None = None
     since: datetime
@@ -97,6 +100,7 @@ class Lane:
 
     Attributes:
         why: why it is halted; None when it is not.
+        whole: whether it is the whole account.
         since: since when.
         error: what the mail service said last.
         failures: how many mails have tried in vain.
@@ -106,6 +110,7 @@ class Lane:
     """
 
     why: Why | None = None
+    whole: bool = False
     since: datetime | None = None
     error: str | None = None
     failures: int = 0
@@ -139,6 +144,7 @@ def evolve(state: Lane, event: Event) -> Lane:
             return attrs.evolve(
                 state,
                 why=event.why,
+                whole=event.whole,
                 since=event.since,
                 error=event.error,
                 failures=event.failures,
@@ -150,6 +156,7 @@ def evolve(state: Lane, event: Event) -> Lane:
             return attrs.evolve(
                 state,
                 why="account",
+                whole=event.whole,
                 since=event.since,
                 error=event.error,
                 failures=event.failures,
@@ -167,9 +174,11 @@ def evolve(state: Lane, event: Event) -> Lane:
 
 
 def fail(
-    lane: Lane, *, notification: str, error: str, began: datetime, at: datetime
+    lane: Lane, *, notification: str, whole: bool, error: str, began: datetime, at: datetime
 ) -> tuple[Event, ...]:
     """Halt the lane because the mail service takes none of its mail, or halt it for longer.
+
+    `whole` says that it takes nobody's.
 
     Quiet when that is no news, and when the lane waits for a person.
     """
@@ -179,6 +188,7 @@ def fail(
     return (
         Halted(
             why="account",
+            whole=whole,
             error=error,
             failures=failures,
             probe_at=at + PROBES[min(failures, len(PROBES)) - 1],
@@ -198,6 +208,7 @@ def probe(lane: Lane, *, notification: str, until: datetime, at: datetime) -> tu
     return (
         Probed(
             notification=notification,
+            whole=lane.whole,
             failures=lane.failures,
             error=lane.error,
             since=lane.since,
