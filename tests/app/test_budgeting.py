@@ -10,9 +10,11 @@ import pytest
 
 from siutindei.app.budgeting import Budget, misfits
 from siutindei.app.ports import Unavailable
+from siutindei.domain import notification
 from siutindei.domain.budget import Limits, Usage
 from tests.app.test_sending import ACCOUNT, FakeSes
 from tests.app.world import ANN, World, make_world
+from tests.support import context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +71,12 @@ def test_what_went_and_what_waits(tmp_path: Path) -> None:
     send(world, 2)
     world.decline(reference)
     world.drain()
+    halted = notification.stream(world.notice_id(world.submit(user="user-9")))
+    until = world.clock.now() + timedelta(hours=1)
+    rule = "lane.halted.v1"
+    with world.store.transaction(context()) as tx:
+        deferred = notification.Deferred(until=until, why="lane_halted", rule=rule, at=until)
+        tx.append(halted, 1, [deferred])
     found = standing(world, attrs.evolve(FREE, quota=2))
 
     assert Usage(codes=1, notices=1) == found.usage
@@ -80,7 +88,7 @@ def test_the_forecast_goes_by_the_last_hour(tmp_path: Path) -> None:
     """What leaves the window until then is taken off."""
     world = make(tmp_path)
     send(world, 3)
-    world.clock.advance(hours=2)
+    world.clock.advance(hours=1, minutes=30)
     quiet = standing(world)
     send(world, 2, first=3)
     busy, at = standing(world), world.clock.now()
@@ -89,10 +97,10 @@ def test_the_forecast_goes_by_the_last_hour(tmp_path: Path) -> None:
     leaving = standing(world)
 
     assert (0, None) == (quiet.last_hour, quiet.full_at)
-    # Five went, two in the last hour: nine in two hours, and full in three.
+    # Five went, two of them in the last hour: nine in two hours, and full in three.
     assert 2 == busy.last_hour
     assert at + timedelta(hours=3) == busy.full_at
-    # Seven went, and three of them leave within the hour: four, six, eight less two, ten.
+    # Seven went; three leave in the second hour and two in the third: 7, 9, 8, 8, 10.
     assert 2 == leaving.last_hour
     assert world.clock.now() + timedelta(hours=4) == leaving.full_at
 
