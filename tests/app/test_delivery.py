@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -34,6 +35,7 @@ from siutindei.domain import grant, notification
 from siutindei.domain.errors import Invalid
 from siutindei.domain.mail import Senders
 from tests.app.world import ANN, BOB, CLUB, FlakyStore, World, make_world
+from tests.aws_events import published
 from tests.support import CountingIds, VirtualClock, context, drain, make_services
 
 if TYPE_CHECKING:
@@ -1129,3 +1131,49 @@ class RefusingSenders(Senders):
     def route(self, kind: notification.Kind, recipient: str | None) -> tuple[str, str]:
         """Refuse every one."""
         raise Invalid("recipient", "is no address")
+
+
+def test_an_unknown_outcome_is_sent_again_when_later_mails_are_heard_of(tmp_path: Path) -> None:
+    """With feedback, silence about one mail says nothing until reports of later ones have come."""
+    mail = MemoryMail(can_tell=False, has_feedback=True)
+    world = make_world(tmp_path, mail=mail)
+    mail.then_raises(MailOutcomeUnknown("no answer"))
+    lost = world.notice_id(world.submit())
+    world.drain()
+    world.clock.advance(minutes=16)
+    silent = world.drain()
+    later = world.notice_id(world.submit(user="user-2", email=BOB))
+    world.drain()
+    world.clock.advance(minutes=16)
+    unheard = world.drain()
+    heard_of(world, later)
+    world.clock.advance(minutes=16)
+    heard = world.drain()
+    world.clock.advance(minutes=1)
+
+    assert [["deferred"], ["deferred"], ["failed"]] == [silent, unheard, heard]
+    assert ["sent"] == world.drain()
+    assert [later, lost] == [one.notification_id for one in mail.sent]
+
+
+def test_a_report_of_the_other_senders_mail_says_nothing(tmp_path: Path) -> None:
+    """Each sender has a way of its own for reports."""
+    mail = MemoryMail(can_tell=False, has_feedback=True)
+    world = make_world(tmp_path, mail=mail)
+    mail.then_raises(MailOutcomeUnknown("no answer"))
+    world.submit()
+    world.drain()
+    world.clock.advance(minutes=1)
+    started = world.start(world.person(BOB), BOB)
+    assert started.notification is not None
+    heard_of(world, started.notification)
+    world.clock.advance(minutes=16)
+
+    assert ["deferred"] == world.drain()
+
+
+def heard_of(world: World, id: str) -> None:
+    """Hear that a mail was delivered."""
+    feedback = world.services.feedback
+    report = published("Delivery", tag=id, message_id=world.notices(id).message_id or "")
+    feedback.hear(context(), feedback.read(json.dumps(report)))

@@ -259,6 +259,17 @@ class SqlViews:
         row = self._row("SELECT notification FROM {messages} WHERE message_id = ?", (message_id,))
         return None if row is None else str(row["notification"])
 
+    def is_heard_of(self, kinds: Sequence[notification.Kind], *, after: datetime) -> bool:
+        """Whether anything was reported of a mail of these kinds whose call came after a moment."""
+        reported = ("delivered", "delayed", "bounced", "complained")
+        row = self._row(
+            "SELECT 1 FROM {sends} JOIN {notifications} ON id = notification"
+            f" WHERE at > ? AND status IN ({', '.join('?' * len(reported))})"
+            f" AND kind IN ({', '.join('?' * len(kinds))}) LIMIT 1",
+            (micros(after), *reported, *kinds),
+        )
+        return row is not None
+
     def sends(self, *, since: datetime) -> Sends:
         """Count the mails that were announced after `since`, and are not known not to be sent."""
         # What a clock that was far ahead wrote would be counted for as long as it was ahead.

@@ -127,6 +127,8 @@ class _Call:
         mail: what is to be sent; None when an earlier call is to be looked up.
         deadline: until when it has to end.
         was_forgotten: whether the port was told to forget the mail: it cannot know it any more.
+        can_be_resent: whether it may go again after the settle time: no report will come of it, as
+            none can or those of later mails have come.
     """
 
     outcome: Outcome
@@ -134,6 +136,7 @@ class _Call:
     mail: mails.Mail | None
     deadline: datetime
     was_forgotten: bool = False
+    can_be_resent: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -289,6 +292,8 @@ class Delivery:
                 mail=None,
                 deadline=at,
                 was_forgotten=self._compose(tx, requested) == "erased",
+                can_be_resent=not self.mail.has_feedback
+                or self._is_heard_of(tx, requested.kind, after=state.deadline or at),
             )
         composed = self._compose(tx, requested) if step == "send" else "expired"
         deadline = at + self.mail.time_out + GRACE
@@ -319,6 +324,12 @@ class Delivery:
             return _outcome(outcome, appended)
         attempt = attrs.evolve(outcome, attempt=state.calls + 1)
         return _Call(outcome=attempt, newest=appended[-1], mail=composed, deadline=deadline)
+
+    def _is_heard_of(self, tx: Transaction, kind: notification.Kind, *, after: datetime) -> bool:
+        """Whether reports come in for the same sender's later mails: the way for them is open."""
+        lane_of_it = notification.LANES[kind]
+        kinds = [one for one in notification.KINDS if notification.LANES[one] == lane_of_it]
+        return tx.views.is_heard_of(kinds, after=after)
 
     def _hindered(
         self,
@@ -451,7 +462,7 @@ class Delivery:
                 return self._lost(attempt, "the call ended without an answer")(state, at)
             return notification.settle_unknown(
                 state,
-                can_be_resent=not self.mail.has_feedback,
+                can_be_resent=call.can_be_resent,
                 wait=max(self.settle, _WAIT_LEAST),
                 at=at,
             )

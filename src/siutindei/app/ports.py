@@ -615,6 +615,9 @@ class Views(Protocol):
     def find_message(self, message_id: str) -> str | None:
         """Give the notification that the mail port took under an id."""
 
+    def is_heard_of(self, kinds: Sequence[notification.Kind], *, after: datetime) -> bool:
+        """Whether anything was reported of a mail of these kinds whose call came after a moment."""
+
     def sends(self, *, since: datetime) -> Sends:
         """Count the mails that were announced after `since`, and are not known not to be sent."""
 
