@@ -18,6 +18,7 @@ from siutindei.adapters.postgres import roles
 from siutindei.adapters.sqlite import SqliteStore
 from siutindei.app.ports import Unavailable
 from siutindei.entrypoints.cli import database
+from tests.aws_events import published
 from tests.entrypoints.commands import EMAIL, Cli, command, environment
 from tests.entrypoints.test_database import DATABASE
 from tests.entrypoints.test_homes import refused
@@ -433,6 +434,29 @@ def test_after_a_restore_no_mail_goes_until_somebody_says_so(cli: Cli, files: Fi
     assert ["go", "go"] == [
         "halted" if item["halted"] else "go" for item in cli.json("lane", "list")["items"]
     ]
+
+
+def test_what_a_report_names_is_not_sent_again_after_a_restore(cli: Cli, files: Files) -> None:
+    """A mail that was sent after the backup is known to be, once its report is in."""
+    cli.access()
+    path = files.folder / "a.db"
+    cli("database", "backup", str(path))
+    cli("worker", "--once")
+    (sent,) = cli.json("notification", "list")["items"]
+    cli.seams.pop("store", None)
+    restore(cli, path)
+    # A mail service keeps nothing that could be looked at.
+    shutil.rmtree(cli.home / "mail")
+    report = files.folder / "report.json"
+    report.write_text(json.dumps(published("Delivery", tag=sent["id"], message_id="ses-1")))
+    cli("feedback", "ingest", str(report))
+    resume(cli)
+    told = cli.json("worker", "--once")
+    (known,) = cli.json("notification", "list")["items"]
+
+    assert 0 == told["sent"]
+    assert ("delivered", "ses-1") == (known["status"], known["message_id"])
+    assert not list((cli.home / "mail").rglob("maildir-*"))
 
 
 def resume(cli: Cli) -> None:
