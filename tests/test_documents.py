@@ -157,6 +157,25 @@ def test_the_glossary_knows_which_events_happen_to_what() -> None:
         assert names == re.findall(r"`([a-z_]+)`", row)
 
 
+def test_a_guarantee_names_tests_that_there_are() -> None:
+    """Each promise of guarantees.md is proved by a test that can be run."""
+    page = text("docs/guarantees.md")
+    rows = [line for line in page.splitlines() if "`tests/" in line]
+    for row in rows:
+        for file, name in re.findall(r"`(tests/\S+\.py)::(\w+)`", row):
+            assert f"def {name}(" in text(file), (file, name)
+
+    assert len(rows) > 15
+
+
+def test_what_follows_from_an_unknown_outcome_is_told() -> None:
+    """The rule of each kind of mail stands in guarantees.md as the domain has it."""
+    page = text("docs/guarantees.md")
+    for kind, resent in notification.RESENT_AFTER_UNKNOWN.items():
+        waits = ", ".join(f"{wait.total_seconds():g} s" for wait in notification.BACKOFF[kind])
+        assert f"| `{kind}` | {'yes' if resent else 'no'} | {waits} |" in page
+
+
 def anchors(page: str) -> set[str]:
     """Give the names by which the headings of a page are linked to."""
     return {
