@@ -169,7 +169,12 @@ class Services:
         from siutindei.app.dead_letters import DeadLetters
 
         return DeadLetters(
-            store=self.store, clock=self.clock, addresses=self.addresses, nudges=self.nudges
+            store=self.store,
+            clock=self.clock,
+            addresses=self.addresses,
+            nudges=self.nudges,
+            letters=self.dead_letter_queue,
+            topic=self.settings.text("MANAGER_REQUEST_TOPIC_ARN"),
         )
 
     @cached_property

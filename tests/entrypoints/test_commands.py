@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from siutindei.adapters.memory_mail import MemoryMail
+from siutindei.adapters.memory_queue import MemoryQueue
 from siutindei.app.ports import (
     GrantError,
     MailNotSent,
@@ -363,6 +364,12 @@ def test_a_dead_letter_is_looked_at_and_redriven(tmp_path: Path, clock: VirtualC
     assert cli.json("dead-letter", "list") == {"items": []}
     assert cli.json("worker", "--once")["sent"] == 1
     assert "nothing to redrive\n" == cli(*redrive).out
+    again = ("dead-letter", "redrive", letter["id"], letter["id"], "--by", "ops-1")
+    for words in ((*again, "--dry-run"), again):
+        (left,) = cli.json(*words)["items"]
+        assert ("accepted", True) == (left["no_op"], left["would_do_nothing"])
+    assert "the mail service took it meanwhile" in cli(*again).out
+    assert cli.json("worker", "--once")["sent"] == 0
 
 
 def test_a_dead_letter_is_discarded_with_a_reason(tmp_path: Path, clock: VirtualClock) -> None:
@@ -380,7 +387,35 @@ def test_a_dead_letter_is_discarded_with_a_reason(tmp_path: Path, clock: Virtual
     assert cli.json(*discard, "--reason", "told by telephone")["items"] == [letter]
     assert "no dead letters\n" == cli("dead-letter", "list").out
     assert cli.json("notification", "show", letter["id"])["discarded"] is True
+    shown = cli.json("dead-letter", "show", letter["id"])
+    assert [("discarded", "ops-1", "told by telephone")] == [
+        (action["what"], action["by"], action["reason"]) for action in shown["actions"]
+    ]
+    assert "by ops-1: told by telephone" in cli("dead-letter", "show", letter["id"]).out
+    again = cli.json(*discard, "--reason", "again", code=1)
+    assert "is discarded, not a dead letter" in again["error"]
     assert cli.json("worker", "--once")["sent"] == 0
+
+
+def test_what_lies_on_the_queue_is_listed_too(
+    tmp_path: Path, clock: VirtualClock, cli: Cli
+) -> None:
+    """Beside the dead letters, where there is a queue; when it is out of reach, that is said."""
+    queue = MemoryQueue(clock)
+    queue.put("ann@example.com", reason="not_json")
+    queued = Cli(tmp_path, clock=clock, nudges=queue, dead_letter_queue=queue)
+    listed = queued.json("dead-letter", "list")
+    shown = queued("dead-letter", "list").out
+    queue.then_fails(2)
+    missed = queued.json("dead-letter", "list")
+
+    assert [("not_json", None)] == [(found["wrong"], found["id"]) for found in listed["queue"]]
+    assert "not_json" in shown
+    assert "@" not in shown
+    assert ([], None) == (missed["items"], missed["queue"])
+    assert "out of reach" in missed["queue_problem"]
+    assert "was not looked at" in queued("dead-letter", "list").err
+    assert "queue" not in cli.json("dead-letter", "list")
 
 
 def test_which_dead_letters_is_said_in_one_way(cli: Cli) -> None:

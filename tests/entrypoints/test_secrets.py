@@ -177,7 +177,8 @@ def test_an_error_of_the_mail_adapter_is_logged_without_the_mail(
     (letter,) = cli.json("dead-letter", "list")["items"]
     by = ("--by", REVIEWER)
     assert found(cli("--json", "dead-letter", "redrive", letter["id"], *by).out) == []
-    cli.watch("dead-letter", "redrive", letter["id"], *by, code=3)
+    cli.watch("dead-letter", "redrive", letter["id"], *by)
+    cli.watch("dead-letter", "show", letter["id"])
 
     cli.watch("history", "tail")
 

@@ -67,6 +67,8 @@ GRANT_WITHIN: Final = timedelta(seconds=10)
 #: Who waits for feedback looks no sooner than this, however short the settle time is.
 _WAIT_LEAST: Final = timedelta(seconds=1)
 _RECORD_TRIES: Final = 5
+#: How an error begins that nobody foresaw.
+OUR_FAULT: Final = "our fault"
 _ERROR_MOST: Final = 300
 
 Result = Literal[
@@ -717,7 +719,7 @@ def _text(error: Exception) -> str:
     """Say what went wrong; of an error that nobody foresaw only its name, as it may be personal."""
     if isinstance(error, PortError | DomainError):
         return fields.one_line(str(error))[:_ERROR_MOST]
-    return f"our fault: {type(error).__name__}"
+    return f"{OUR_FAULT}: {type(error).__name__}"
 
 
 _RESULTS: Final[dict[type, Result]] = {

@@ -95,7 +95,7 @@ class Processing:
     def _effect(
         self, context: Context, work: Work, id: str, body: object, receives: int
     ) -> Processed:
-        if not (id.isascii() and id.isprintable() and 0 < len(id) <= _ID_MOST):
+        if not _is_id(id):
             return self._set_aside(body, "without_id")
         before = find_effect(self.store, work, id)
         if before is None or before.requested is None:
@@ -141,6 +141,30 @@ class Processing:
         except PortError as problem:
             return Processed(word=reason, again=True, error=str(problem))
         return Processed(word=reason, set_aside=True)
+
+
+def named(body: str, *, topic: str) -> tuple[Work, str] | str:
+    """Give the effect that a message is a nudge for, or in a word what else it is.
+
+    Args:
+        body: the message's body, unchecked.
+        topic: the ARN of the topic that an envelope must come from.
+    """
+    try:
+        message = messages.read(body, topic=topic)
+    except messages.Unreadable as problem:
+        return str(problem)
+    if message.event_type in OLD_EVENTS:
+        return "submission"
+    work = NUDGES.get(message.event_type)
+    if work is None:
+        return "unknown_event_type"
+    id = message.text(f"{work}_id")
+    return (work, id) if _is_id(id) else "without_id"
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isprintable() and 0 < len(text) <= _ID_MOST
 
 
 def find_effect(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from siutindei.app import messages
 from siutindei.app.commands import transact
 from siutindei.app.delivery import Delivery
 from siutindei.app.erasing import scrub_what_is_owed
@@ -26,7 +25,7 @@ from siutindei.app.ports import (
     PortError,
     Unavailable,
 )
-from siutindei.app.processing import NUDGES, find_effect
+from siutindei.app.processing import find_effect, named
 from siutindei.domain import budget, grant, notification
 from siutindei.domain.due import is_due
 
@@ -185,20 +184,9 @@ class Sweep:
             swept, redriven=redriven, removed=removed, exhausted=exhausted, problems=problems
         )
 
-    def _named(self, letter: QueuedLetter) -> tuple[str, str]:
-        """Give the work and the id that a message names, empty when it is no nudge."""
-        try:
-            message = messages.read(letter.body, topic=self.topic)
-        except messages.Unreadable:
-            return "", ""
-        work = NUDGES.get(message.event_type)
-        return ("", "") if work is None else (work, message.text(f"{work}_id"))
-
     def _verdict(self, letter: QueuedLetter) -> _Verdict:
-        work, id = self._named(letter)
-        if not id.isascii() or not id.isprintable() or work not in {"notification", "grant"}:
-            return "leave"
-        found = find_effect(self.store, "grant" if work == "grant" else "notification", id)
+        effect = named(letter.body, topic=self.topic)
+        found = None if isinstance(effect, str) else find_effect(self.store, *effect)
         if found is None:
             return "leave"
         if found.status == "dead_lettered":
@@ -212,7 +200,7 @@ class Sweep:
 
     def _exhaust(self, context: Context, letter: QueuedLetter) -> bool:
         """Give a notification up that nobody could even begin, twice."""
-        stream = notification.stream(self._named(letter)[1])
+        stream = notification.stream(named(letter.body, topic=self.topic)[1])
 
         def work(tx: Transaction) -> bool:
             events = tx.load(stream)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
+from siutindei.app.ports import PortError
 from siutindei.domain import notification as notifications
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import iso, print_fields, print_json, print_table
+from siutindei.entrypoints.cli.output import (
+    echo,
+    iso,
+    print_fields,
+    print_json,
+    print_table,
+    when,
+)
 
 if TYPE_CHECKING:
     from siutindei.app.dead_letters import DeadLetter
@@ -118,20 +126,54 @@ def dead_letter() -> None:
 @dead_letter.command("list", epilog=example("siutindei dead-letter list"))
 @pass_installation
 def list_letters(installation: Installation) -> None:
-    """List dead letters: mails and grants."""
-    _print_letters(installation, installation.services.dead_letters.all(), "no dead letters")
+    """List dead letters: mails and grants.
+
+    Where there is a dead-letter queue, what lies on it is listed too.
+    """
+    service = installation.services.dead_letters
+    letters = service.all()
+    try:
+        lying, problem = service.lying(), None
+    except PortError as error:
+        # What counts is the ledger; the queue is only shown.
+        lying, problem = None, str(error)
+    if installation.json:
+        queue: dict[str, Any] = {}
+        if lying is not None:
+            queue = {"queue": [attrs.asdict(message) for message in lying]}
+        elif problem is not None:
+            queue = {"queue": None, "queue_problem": problem}
+        print_json({"items": [_letter(letter) for letter in letters]} | queue)
+        return
+    _print_table(letters, "no dead letters")
+    if lying is not None:
+        echo()
+        print_table(
+            ("message about", "id", "it stands", "what is wrong with it", "why it lies there"),
+            ((m.work, m.id, m.status, m.wrong, m.reason) for m in lying),
+            empty="no messages on the dead-letter queue",
+        )
+    if problem is not None:
+        click.echo(f"the dead-letter queue was not looked at: {problem}", err=True)
 
 
 @dead_letter.command("show", epilog=example("siutindei dead-letter show R00001-organization"))
 @click.argument("id")
 @pass_installation
 def show_letter(installation: Installation, id: str) -> None:
-    """Show one dead letter."""
+    """Show one dead letter, and what was done about it.
+
+    What was redriven, discarded or delivered meanwhile is shown too.
+    """
     letter = installation.services.dead_letters.show(id)
+    document = _letter(letter)
     if installation.json:
-        print_json(attrs.asdict(letter))
-    else:
-        print_fields(attrs.asdict(letter).items())
+        print_json(document)
+        return
+    print_fields((name, value) for name, value in document.items() if name != "actions")
+    for action in letter.actions:
+        said = "" if action.reason is None else f": {action.reason}"
+        print_fields([(action.what, f"{when(action.at)} by {action.by}{said}")])
 
 
 @dead_letter.command(
@@ -142,7 +184,7 @@ def show_letter(installation: Installation, id: str) -> None:
 )
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "every", is_flag=True, help="Every dead letter.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be redriven.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be redriven, and what not.")
 @click.option("--by", required=True, help="Who redrives.")
 @pass_installation
 def redrive(
@@ -150,16 +192,15 @@ def redrive(
 ) -> None:
     """Give dead letters three more attempts.
 
-    The worker makes them.
+    The worker makes them. What was delivered, redriven or discarded meanwhile is left alone.
     """
     service = installation.services.dead_letters
     chosen = _chosen(installation, ids, every=every)
     if dry_run:
         letters = [service.show(id) for id in chosen]
-        _print_letters(installation, letters, "nothing to redrive", dry_run=True)
-        return
-    letters = service.redrive(installation.context(), chosen, by=by) if chosen else []
-    _print_letters(installation, letters, "nothing to redrive", dry_run=False)
+    else:
+        letters = service.redrive(installation.context(), chosen, by=by) if chosen else []
+    _print_letters(installation, letters, "nothing to redrive", dry_run=dry_run)
 
 
 @dead_letter.command(
@@ -190,33 +231,91 @@ def discard(
 def _chosen(installation: Installation, ids: tuple[str, ...], *, every: bool) -> list[str]:
     if every == bool(ids):
         raise Invalid("id", "name the dead letters, or give --all, and not both")
-    return [letter.id for letter in installation.services.dead_letters.all()] if every else [*ids]
+    if every:
+        return [letter.id for letter in installation.services.dead_letters.all()]
+    return [*dict.fromkeys(ids)]
 
 
 def _print_letters(
     installation: Installation, letters: list[DeadLetter], empty: str, **more: object
 ) -> None:
     if installation.json:
-        print_json({"items": [attrs.asdict(letter) for letter in letters]} | more)
-        return
+        print_json({"items": [_letter(letter) for letter in letters]} | more)
+    else:
+        _print_table(letters, empty)
+
+
+def _letter(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "work": letter.work,
+        "kind": letter.kind,
+        "cause": letter.cause,
+        "ticket": letter.ticket,
+        "status": letter.status,
+        "fault": letter.fault,
+        "why": letter.why,
+        "since": iso(letter.since),
+        "calls": letter.calls,
+        "first_error": letter.first_error,
+        "first_error_at": iso(letter.first_error_at),
+        "last_error": letter.last_error,
+        "last_error_at": iso(letter.last_error_at),
+        "maybe_sent": letter.maybe_sent,
+        "would_do_nothing": letter.would_do_nothing,
+        "no_op": letter.no_op,
+        "actions": [
+            {
+                "what": action.what,
+                "by": action.by,
+                "at": iso(action.at),
+                "reason": action.reason,
+            }
+            for action in letter.actions
+        ],
+    }
+
+
+def _print_table(letters: list[DeadLetter], empty: str) -> None:
     print_table(
-        ("id", "what", "kind", "ticket", "why", "calls", "last error", "redrive"),
+        ("id", "what", "kind", "ticket", "whose fault", "since", "calls", "last error", "redrive"),
         (
             (
                 letter.id,
                 letter.work,
                 letter.kind,
                 letter.ticket,
-                letter.why,
+                letter.fault.replace("_", " "),
+                letter.since,
                 letter.calls,
                 letter.last_error,
-                "would do nothing"
-                if letter.would_do_nothing
-                else "would try again, though it may have been sent"
-                if letter.maybe_sent
-                else "would try again",
+                _prospect(letter),
             )
             for letter in letters
         ),
         empty=empty,
     )
+
+
+def _prospect(letter: DeadLetter) -> str:
+    """Say what a redrive leads to."""
+    if letter.no_op is not None:
+        return f"would do nothing: {_NO_OPS.get(letter.no_op, letter.no_op)}"
+    if letter.maybe_sent:
+        return "would try again, though it may have been sent"
+    return "would try again"
+
+
+_NO_OPS: Final = {
+    "accepted": "the mail service took it meanwhile",
+    "delayed": "the mail service took it meanwhile, and its delivery is delayed",
+    "delivered": "it was delivered meanwhile",
+    "bounced": "it was sent meanwhile, and bounced",
+    "complained": "it was sent meanwhile, and complained about",
+    "done": "it was done meanwhile",
+    "discarded": "it was discarded",
+    "under_way": "it was redriven before",
+    "expired": "its time is over",
+    "erased": "the person was erased",
+    "suppressed": "the address is suppressed",
+}
