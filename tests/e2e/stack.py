@@ -70,6 +70,7 @@ class Emulator:
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "emulator.log"
+        self._rejected = folder / "rejected"
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -80,6 +81,7 @@ class Emulator:
             "MINISTACK_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AUTH": "true" if auth else "false",
+            "REJECTED": str(self._rejected),
             # Nothing that listens elsewhere.
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
@@ -220,6 +222,8 @@ class Emulator:
         stack = wait("deployed", ended)
         assert DONE == stack["StackStatus"], self.log.read_text(encoding="utf-8")
         self.outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
+        # What is swept, and when, is for each test to say.
+        self.client("events").disable_rule(Name=self._schedule())
 
     def resources(self) -> dict[str, tuple[str, str]]:
         """Give type and physical id of every resource, by logical name."""
@@ -229,6 +233,29 @@ class Emulator:
             for page in pages.paginate(StackName=NAME)
             for one in page["StackResourceSummaries"]
         }
+
+    def _schedule(self) -> str:
+        (name,) = (name for kind, name in self.resources().values() if kind == "AWS::Events::Rule")
+        return name
+
+    @contextmanager
+    def rejecting(self, address: str) -> Iterator[None]:
+        """Let SES reject every mail to an address for a while."""
+        self._rejected.write_text(address, encoding="utf-8")
+        try:
+            yield
+        finally:
+            self._rejected.unlink()
+
+    @contextmanager
+    def sweeping(self) -> Iterator[None]:
+        """Let the schedule start the sweep for a while."""
+        events = self.client("events")
+        events.enable_rule(Name=self._schedule())
+        try:
+            yield
+        finally:
+            events.disable_rule(Name=self._schedule())
 
     # --- what happened ----------------------------------------------------------------------------
 
@@ -248,6 +275,16 @@ class Emulator:
             for one in messages
         ]
 
+    def messages(self, queue: str) -> list[Any]:
+        """Look at what lies in a queue, whether anybody is at work on it or not."""
+        found = self.get(f"/_ministack/sqs/messages?QueueUrl={quote(queue, safe='')}")["messages"]
+        return [
+            one
+            for regions in found.values()
+            for (lying,) in (queues.values() for queues in regions.values())
+            for one in lying
+        ]
+
     def invoke(self, function: str, event: object) -> Any:
         """Invoke a function by the last part of its name; give its answer."""
         answer = self.client("lambda").invoke(
@@ -256,6 +293,33 @@ class Emulator:
         payload = json.loads(answer["Payload"].read() or b"null")
         assert "FunctionError" not in answer, payload
         return payload
+
+    def command(self, *words: str) -> list[Any]:
+        """Run a command of ours as an operator does, over what the processor uses; give its JSON.
+
+        There is a document a line.
+        """
+        function = self.client("lambda").get_function_configuration(
+            FunctionName=f"{NAME}-processor"
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "siutindei.entrypoints.cli", "--json", *words],
+            env=function["Environment"]["Variables"]
+            | {
+                "PATH": os.environ["PATH"],
+                "AWS_ENDPOINT_URL": self.url,
+                "AWS_REGION": REGION,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def logs(self) -> str:
         """Give everything that the functions logged."""
