@@ -175,6 +175,7 @@ class Services:
             nudges=self.nudges,
             letters=self.dead_letter_queue,
             topic=self.settings.text("MANAGER_REQUEST_TOPIC_ARN"),
+            support=self.settings.senders.support,
         )
 
     @cached_property

@@ -460,3 +460,20 @@ def test_a_queue_out_of_reach_says_so(queued: World, queue: MemoryQueue) -> None
     queue.then_fails()
     with pytest.raises(Unavailable):
         queued.services.dead_letters.lying()
+
+
+@pytest.mark.parametrize("kind", ["ticket_received", "ticket_decided"])
+def test_a_redrive_to_a_suppressed_address_would_do_nothing(world: World, kind: Any) -> None:
+    """It would be withheld: that is said beforehand, of the support mailbox too."""
+    reference = world.submit(email=ANN)
+    if kind == "ticket_decided":
+        world.drain()
+        world.decline(reference)
+    world.mail.then_raises(MailRefused("no"))
+    world.drain()
+    before = world.services.dead_letters.show(world.notice_id(reference, kind)).no_op
+    address = ANN if kind == "ticket_decided" else "support@lx-software.com"
+    world.services.suppressions.add(context(), address, by="op", reason="asked")
+    (letter,) = world.services.dead_letters.all()
+
+    assert (None, "suppressed") == (before, letter.no_op)

@@ -127,7 +127,12 @@ class Lying:
 
 @attrs.frozen(kw_only=True)
 class DeadLetters:
-    """The use cases of dead letters; `topic` is the ARN that envelopes come from."""
+    """The use cases of dead letters.
+
+    Attributes:
+        topic: the ARN that envelopes come from.
+        support: the address of the support mailbox, which is configuration.
+    """
 
     store: EventStore
     clock: Clock
@@ -135,6 +140,7 @@ class DeadLetters:
     nudges: Nudges
     letters: DeadLetterQueue
     topic: str
+    support: str
 
     def all(self) -> list[DeadLetter]:
         """List what was given up and not looked at yet, mails first."""
@@ -274,7 +280,7 @@ class DeadLetters:
         if stream not in before:
             return letter
         events = self.store.load(stream, until=before[stream] - 1)
-        return _letter(letter.work, events, self.store.views, self.clock.now()) or letter
+        return self._told(letter.work, events, self.store.views) or letter
 
     def _find(self, reader: EventStore | Transaction, id: str) -> DeadLetter:
         item = reader.views.find_notification(id) or reader.views.find_grant(id)
@@ -288,7 +294,18 @@ class DeadLetters:
     ) -> DeadLetter | None:
         work: Work = "notification" if isinstance(item, notification.Notification) else "grant"
         id = "" if item.requested is None else item.requested.id
-        return _letter(work, reader.load(_STREAMS[work](id)), reader.views, self.clock.now())
+        return self._told(work, reader.load(_STREAMS[work](id)), reader.views)
+
+    def _told(self, work: Work, entries: Sequence[Recorded], views: Views) -> DeadLetter | None:
+        at = self.clock.now()
+        letter = _letter(work, entries, views, at)
+        if letter is None or letter.no_op is not None or work == "grant":
+            return letter
+        requested = notification_of(entries).requested
+        known = None if requested is None else requested.fingerprint
+        found = views.find_suppression(known or self.addresses.fingerprint(self.support))
+        is_suppressed = found is not None and found.is_active(at)
+        return attrs.evolve(letter, no_op="suppressed") if is_suppressed else letter
 
 
 #: What we write as a reason; whatever else stands there was written by somebody else.
