@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import reduce
@@ -31,11 +32,20 @@ from siutindei.app.ports import (
     PersonRow,
     Sends,
 )
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import (
+    challenge,
+    grant,
+    lane,
+    notification,
+    person,
+    suppression,
+    ticket,
+)
 from siutindei.domain.budget import Usage
 from siutindei.domain.errors import DomainError, Invalid
 from siutindei.domain.personal import of
 from tests import strategies
+from tests.aws_events import published
 from tests.contracts import ANN, append, signed_up, submitted
 from tests.postgres import fresh_database
 from tests.strategies import unhurried
@@ -100,6 +110,8 @@ STEPS: Final = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([1, 61, 400, 4000])),
     st.tuples(st.just("erase"), USERS),
     st.tuples(st.just("redrive")),
+    st.tuples(st.just("bounce"), st.sampled_from(["Permanent", "Transient"])),
+    st.tuples(st.just("lift"), USERS),
 )
 
 
@@ -176,6 +188,20 @@ class Story:
         ids = [letter.id for letter in self.services.dead_letters.all()]
         self.services.dead_letters.redrive(context(), ids, by="eve")
 
+    def bounce(self, bounce_type: str) -> None:
+        """Hear that the newest mail bounced."""
+        mails = self.services.store.views.notifications(status="accepted")
+        for mail in mails[-1:]:
+            assert mail.requested is not None
+            details = {"bounceType": bounce_type, "feedbackId": mail.requested.id}
+            event = published("Bounce", tag=mail.requested.id, **details)
+            feedback = self.services.feedback
+            feedback.hear(context(), feedback.read(json.dumps(event)))
+
+    def lift(self, user: str) -> None:
+        """Lift a suppression."""
+        self.services.suppressions.lift(context(), f"{user}@example.com", by="eve", reason="mended")
+
 
 LONG: Final = [
     ("start", "ann"),
@@ -195,6 +221,7 @@ LONG: Final = [
     ("work", []),
     ("redrive",),
     ("work", []),
+    ("bounce", "Permanent"),
     ("erase", "ann"),
     ("submit", "bob", "organization_suggestion", False),
 ]
@@ -246,6 +273,8 @@ STREAMS: Final = {
     ticket: "ticket-R00001",
     notification: "notification-n1",
     grant: "grant-R00001-stars",
+    suppression: "suppression-f",
+    lane: "lane-tickets",
 }
 
 

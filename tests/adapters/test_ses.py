@@ -20,7 +20,14 @@ from botocore.stub import Stubber
 from siutindei.adapters import aws, ses
 from siutindei.adapters.ses import SesMail
 from siutindei.app import ports
-from siutindei.app.ports import AccountHalted, Found, MailNotSent, MailOutcomeUnknown, MailRefused
+from siutindei.app.ports import (
+    AccountHalted,
+    Found,
+    MailNotSent,
+    MailOutcomeUnknown,
+    MailRefused,
+    WholeAccountHalted,
+)
 from siutindei.domain import mail
 from siutindei.domain.errors import Invalid
 from tests.adapters.test_mail_ports import ANN, ONE, HandingOverContract, letter, notice
@@ -158,12 +165,12 @@ def test_an_answer_without_an_id() -> None:
 
 ERRORS: Final = [
     ("TooManyRequestsException", 429, "Maximum sending rate exceeded.", MailNotSent),
-    ("TooManyRequestsException", 429, "Daily message quota exceeded.", AccountHalted),
+    ("TooManyRequestsException", 429, "Daily message quota exceeded.", WholeAccountHalted),
     ("Throttling", 400, "Rate exceeded", MailNotSent),
     ("ThrottlingException", 400, "Rate exceeded", MailNotSent),
-    ("Throttling", 400, "Daily message quota exceeded", AccountHalted),
-    ("LimitExceededException", 400, "too many instances", AccountHalted),
-    ("AccountSuspendedException", 400, "permanently restricted", AccountHalted),
+    ("Throttling", 400, "Daily message quota exceeded", WholeAccountHalted),
+    ("LimitExceededException", 400, "too many instances", WholeAccountHalted),
+    ("AccountSuspendedException", 400, "permanently restricted", WholeAccountHalted),
     ("SendingPausedException", 400, "paused", AccountHalted),
     ("MailFromDomainNotVerifiedException", 400, "not verified", AccountHalted),
     (
@@ -417,7 +424,7 @@ def test_a_mail_is_sent_over_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
                 '{"message": "Daily message quota exceeded."}',
                 x_amzn_ErrorType="TooManyRequestsException",
             ),
-            AccountHalted,
+            WholeAccountHalted,
         ),
         (answers(500), MailNotSent),
         (answers(503, "<html>not JSON</html>"), MailNotSent),

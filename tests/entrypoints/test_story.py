@@ -9,10 +9,13 @@ import pytest
 
 from siutindei.adapters.memory_queue import TOPIC, MemoryQueue
 from siutindei.entrypoints import cognito, processor, runtime, sweep
+from siutindei.entrypoints import feedback as feedback_events
 from tests.app.world import CLUB, World, make_world
+from tests.aws_events import batch, published, record
 from tests.entrypoints import pool
 from tests.entrypoints.commands import Cli
 from tests.entrypoints.gateway import Gateway, flat
+from tests.support import context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +77,20 @@ def tell(world: World, queue: MemoryQueue) -> None:
     ):
         assert status == api.review(reference, decision).status
     assert 0 == work(queue)
+    for reference, name, changed in (
+        ("S00001", "Bounce", {"bounceType": "Permanent"}),
+        ("R00001", "Complaint", {"complaintFeedbackType": "abuse"}),
+    ):
+        id = world.notice_id(reference, "ticket_decided")
+        message_id = world.notices(id).message_id or ""
+        event = published(name, tag=id, message_id=message_id, feedbackId=id, **changed)
+        assert {"batchItemFailures": []} == feedback_events.handler(batch(record(event)), None)
+    body = {"organization_id": CLUB, "stars": 4}
+    answer = api.post("/v1/user/organization-feedback", body, authorizer=PROVIDER)
+    assert 202 == answer.status
+    assert 200 == api.review("F00002", {"action": "approve"}).status
+    assert 0 == work(queue)
+    world.services.suppressions.lift(context(), PROVIDER["email"], by="op", reason="taken back")
 
 
 def history(cli: Cli) -> dict[str, list[str]]:
@@ -87,8 +104,8 @@ def history(cli: Cli) -> dict[str, list[str]]:
     for event in cli("--json", "history", "tail").lines:
         stream, data = event["stream"], event["data"]
         category = stream.partition("-")[0]
-        if category in {"person", "challenge", "notification"}:
-            about = " ".join(str(data.get(name)) for name in ("kind", "ticket", "locale"))
+        if category in {"person", "challenge", "notification", "suppression"}:
+            about = " ".join(str(data.get(name)) for name in ("kind", "ticket", "locale", "reason"))
             label = labels.setdefault(stream, f"{category} {about}")
         else:
             label = stream
@@ -116,7 +133,7 @@ def test_the_handlers_tell_the_story_that_the_demo_tells(
     by_hand, by_lambda = history(told), history(Cli(tmp_path / "lambda", store=world.store))
 
     assert by_hand == by_lambda
-    # Two people with a code each, three tickets with two mails each, four grants.
-    assert (19, 51) == (len(by_lambda), sum(len(names) for names in by_lambda.values()))
-    assert 8 == len(world.mail.sent)
+    # Two people with a code each, four tickets with two mails each, six grants, two suppressions.
+    assert (26, 69) == (len(by_lambda), sum(len(names) for names in by_lambda.values()))
+    assert 9 == len(world.mail.sent)
     assert ([], []) == (queue.waiting, queue.lying)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import tempfile
@@ -29,8 +30,8 @@ _ADMIN: Final = "admin-mei"
 def demo(installation: Installation) -> None:
     """Tell the whole story once, in a fresh home.
 
-    Two people sign in, three tickets come in and are decided, the mails go out, the history is
-    replayed. With --home it is told there, as often as you like.
+    Two people sign in, three tickets come in and are decided, the mails go out, one bounces, one
+    is complained of, the history is replayed. With --home it is told there, as often as you like.
     """
     home = installation.home or Path(tempfile.mkdtemp(prefix="siutindei-demo-"))
     # Each step of the story is a command of its own, whatever the telling is called.
@@ -60,6 +61,7 @@ class _Story:
         mark = secrets.token_hex(3)
         self.parent = f"chan.{mark}@example.com"
         self.provider = f"dance.{mark}@example.com"
+        self.organization = self.services.ids.uuid()
         self.codes: list[str] = []
 
     def tell(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class _Story:
         self.work("The worker tells support about each of them")
         self.decide(*tickets)
         self.work("The worker tells the submitters, and carries out what was granted")
+        self.hear_back(provider, *tickets)
         again = self.work("The worker looks once more: every mail goes out once")
         first, second = services.history.replay(), services.history.replay()
         same = first.digest == second.digest
@@ -107,7 +110,7 @@ class _Story:
         return user
 
     def submit(self, parent: str, provider: str) -> tuple[str, str, str]:
-        organization = self.services.ids.uuid()
+        organization = self.organization
         self.services.directory.add_organization(id=organization, name="Kowloon Young Cooks")
         service = self.services.tickets
         access = service.submit(
@@ -177,6 +180,45 @@ class _Story:
         except Refused as error:
             self.say(f"a second decision: {error}", "✗")
 
+    def hear_back(self, provider: str, access: str, suggestion: str, _: str) -> None:
+        """Hear what became of two mails, as SES reports it, and mail to neither address again."""
+        self.say("SES reports what became of two of the mails")
+        bounce = {"bounceType": "Permanent", "bounceSubType": "NoEmail"}
+        complaint = {"complaintFeedbackType": "abuse"}
+        self.report(suggestion, "Bounce", bounce)
+        self.say(f"{self.parent} does not exist: suppressed until a person lifts it", "✗")
+        self.report(access, "Complaint", complaint)
+        self.say(f"{self.provider} complained: suppressed likewise", "✗")
+        taken = self.services.tickets.submit(
+            self.context(),
+            ticket_type="organization_feedback",
+            user=provider,
+            email=self.provider,
+            body={"organization_id": self.organization, "stars": 4},
+        )
+        reference = taken.submitted.reference if taken.submitted else ""
+        self.services.tickets.approve(self.context(), reference, by=_ADMIN)
+        self.work(f"{_ADMIN} approves {reference}, and who complained is mailed nothing about it")
+        self.services.suppressions.lift(
+            self.context(), self.provider, by=_ADMIN, reason="They took it back by telephone."
+        )
+        self.say(f"{_ADMIN} lifts the suppression of {self.provider}, with a reason", "✓")
+
+    def report(self, ticket: str, name: str, details: dict[str, str]) -> None:
+        """Give in what SES would publish about the decision of a ticket."""
+        (id, message_id) = next(
+            (item.requested.id, item.message_id)
+            for item in self.services.store.views.notifications(ticket=ticket)
+            if item.requested is not None and item.requested.kind == "ticket_decided"
+        )
+        event = {
+            "eventType": name,
+            "mail": {"messageId": message_id, "tags": {"notification_id": [id]}},
+            name.lower(): details | {"feedbackId": f"demo-{id}"},
+        }
+        feedback = self.services.feedback
+        feedback.hear(self.context(), feedback.read(json.dumps(event)))
+
     def work(self, what: str) -> int:
         self.say(what)
         worked = 0
@@ -222,6 +264,7 @@ class _Story:
             ("ticket", "show", tickets[0]),
             ("notification", "list", "--ticket", tickets[0]),
             ("history", "stream", f"ticket-{tickets[0]}"),
+            ("suppression", "list"),
             ("history", "tail"),
             ("doctor",),
         ):
