@@ -378,6 +378,18 @@ class EventStoreContract(StoreContract):
 
         assert ("", True, "") == (before, bool(owed), store.owed)
 
+    def test_whose_mails_are_owed_to_be_forgotten(self, store: SqlStore) -> None:
+        """Whoever's keys go for ever is named until their mails are forgotten; an address never."""
+        with store.transaction(context()) as tx:
+            for owner in ("ann", "bob"):
+                tx.destroy_keys(owner, forever=True)
+            tx.destroy_keys("address-1", forever=False)
+        before = store.unforgotten
+        store.note_forgotten("ann")
+        store.note_forgotten("ann")
+
+        assert (["ann", "bob"], ["bob"]) == (before, store.unforgotten)
+
     def test_scrubbing_keeps_what_was_not_destroyed(self, store: SqlStore) -> None:
         """Scrubbing changes no event, no position and no row."""
         append(store, "ticket-R00001", submitted())

@@ -593,3 +593,27 @@ def test_an_erasure_takes_nothing_from_an_address_that_was_never_proved(world: W
 
         assert decision is not None
         assert BOB == decision.by.text
+
+
+def test_mails_that_an_erasure_left_are_taken_out_later(world: World) -> None:
+    """Whoever erases somebody and dies before their mails are out leaves that to the next one."""
+    ann = busy(world)
+    forget = world.mail.forget
+
+    def dies(_: str) -> None:
+        raise KeyboardInterrupt
+
+    vars(world.mail)["forget"] = dies
+    with pytest.raises(KeyboardInterrupt):
+        erase(world, ann)
+    theirs = {
+        item.requested.id for item in world.store.views.notifications(user=ann) if item.requested
+    }
+    before = theirs & {mail.notification_id for mail in world.mail.sent}
+    owed = world.store.unforgotten
+    vars(world.mail)["forget"] = forget
+    world.services.people.forget_what_is_owed()
+
+    assert theirs == before
+    assert ([ann], []) == (owed, world.store.unforgotten)
+    assert not theirs & {mail.notification_id for mail in world.mail.sent}

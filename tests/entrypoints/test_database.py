@@ -186,6 +186,8 @@ def by_subject(events: list[Any]) -> dict[str, list[Any]]:
         if event["name"].startswith("notification.requested"):
             cause, _, version = data["cause"].rpartition("/")
             names[stream] = f"{data['kind']} for {names.get(cause, cause)}/{version}"
+        if event["name"].startswith("suppression.suppressed"):
+            names[stream] = f"suppression for a {data['reason']}"
     told: dict[str, list[Any]] = {}
     for event in events:
         facts = {name: event["data"][name] for name in _FACTS if event["data"].get(name)}
@@ -229,7 +231,7 @@ def test_the_demo_tells_its_story_on_postgresql(
         *("ticket-R00001", "ticket-S00001", "ticket-F00001", "grant-R00001-organization"),
         *("sign_in_code for sign-in of who reads zh-HK/1", "ticket_decided for ticket-S00001/2"),
     } <= told[0][0].keys()
-    assert 19 == len(told[0][0])
+    assert 26 == len(told[0][0])
     assert not (ours.home / "siutindei.db").exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from siutindei.adapters import keyfile, transfer
 from siutindei.adapters.exports import StoredRow, write
+from siutindei.adapters.maildir import Maildir
 from siutindei.adapters.postgres import roles
 from siutindei.adapters.sqlite import SqliteStore
 from siutindei.app.ports import Unavailable
@@ -535,6 +536,29 @@ def test_a_file_that_was_not_rewritten_is_owed(cli: Cli, monkeypatch: pytest.Mon
 
     assert "files still hold what was erased" in told
     assert "may still hold what was erased" in problem["what"]
+    assert cli.json("doctor")["ok"]
+
+
+def test_mails_that_were_not_taken_out_are_owed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an erasure left in the maildir is named by `doctor`, and goes with the next worker."""
+
+    def busy(_: object, notification_id: str) -> None:
+        raise Unavailable("the mail was not removed")
+
+    cli.access()
+    cli("worker", "--once")
+    with monkeypatch.context() as patch:
+        patch.setattr(Maildir, "forget", busy)
+        cli("person", "erase", "u-1", "--by", "op", "--reason", "asked", code=75)
+        told = cli("worker", "--once").err
+        (problem,) = cli.json("doctor", code=1)["problems"]
+    before = list((cli.home / "mail" / "new").iterdir())
+    cli("worker", "--once")
+
+    assert "mails of somebody who was erased are still there" in told
+    assert "may still be in the maildir" in problem["what"]
+    assert 1 == len(before)
+    assert [] == list((cli.home / "mail" / "new").iterdir())
     assert cli.json("doctor")["ok"]
 
 

@@ -43,6 +43,8 @@ T = TypeVar("T")
 _OWED: Final = "scrub"
 #: The note that says that a backup made this database.
 COPIED: Final = "copied"
+#: What the notes begin with that say whose mails are yet to be forgotten.
+_UNFORGOTTEN: Final = "forget:"
 _PAGE: Final = 500
 #: How often a lost answer is asked for.
 _QUESTIONS: Final = 3
@@ -163,6 +165,8 @@ class Change:
         self._vault.destroy(owner, forever=forever)
         # Whoever is killed before the files are clean leaves word of it.
         _note(self._cursor, _OWED, secrets.token_hex(4))
+        if forever:
+            _note(self._cursor, f"{_UNFORGOTTEN}{owner}", "owed")
 
     def is_erased(self, owner: str) -> bool:
         """Whether an owner has no key, and never gets one."""
@@ -470,6 +474,23 @@ class SqlStore(ABC):
         """Whether the database is a copy that nobody has opened yet."""
         with self.reading() as cursor:
             return bool(_noted(cursor, COPIED))
+
+    @property
+    def unforgotten(self) -> Sequence[str]:
+        """List who was erased and whose mails are yet to be forgotten."""
+        with self.reading() as cursor:
+            cursor.execute(
+                "SELECT name FROM key_checks WHERE name LIKE ? AND value <> '' ORDER BY name",
+                (f"{_UNFORGOTTEN}%",),
+            )
+            return [row["name"].removeprefix(_UNFORGOTTEN) for row in cursor.fetchall()]
+
+    def note_forgotten(self, owner: str) -> None:
+        """Remember that somebody's mails were forgotten."""
+        with self.writing() as cursor:
+            cursor.execute(
+                "UPDATE key_checks SET value = '' WHERE name = ?", (f"{_UNFORGOTTEN}{owner}",)
+            )
 
     def check_ring(self, name: str, ring: KeyRing, *, rotates: bool) -> None:
         """Remember which key the database was made with, or refuse a ring that lacks it.

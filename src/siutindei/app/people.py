@@ -194,6 +194,15 @@ class People:
             self._forget_mails(id)
         return Erasure(user=id, erased_fields=erased_fields)
 
+    def forget_what_is_owed(self) -> None:
+        """Take out the mails of whoever was erased by a process that could not do so any more.
+
+        Raises:
+            Unavailable: a mail could not be removed; it is owed still.
+        """
+        for user in self.store.unforgotten:
+            self._forget_mails(user)
+
     def _forget_mails(self, user: str) -> None:
         """Take the mails to and about them out of the mail adapter, where it keeps any."""
         about = self._about(user, self._tickets(user))
@@ -207,6 +216,7 @@ class People:
             self.clock.sleep(left.total_seconds())
         for requested in about:
             self.mail.forget(requested.id)
+        self.store.note_forgotten(user)
 
 
 def _reference(state: ticket.Ticket) -> str:

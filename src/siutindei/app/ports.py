@@ -318,6 +318,13 @@ class EventStore(Vault, Protocol):
     def owed(self) -> str:
         """What `scrub` has yet to do since keys were destroyed; empty when that is nothing."""
 
+    @property
+    def unforgotten(self) -> Sequence[str]:
+        """List who was erased and whose mails are yet to be forgotten where mails go."""
+
+    def note_forgotten(self, owner: str) -> None:
+        """Remember that somebody's mails were forgotten."""
+
     def scrub(self) -> None:
         """Make sure that what was destroyed is in no file of the store any more.
 

@@ -268,6 +268,12 @@ def _erasures(installation: Installation) -> Iterator[Problem]:
             "a file of the database may still hold what was erased: others read it, or it is full",
             f"let them end, make room, and start a worker: {installation.command_line('worker')}",
         )
+    if services.store.unforgotten:
+        yield Problem(
+            "mails of somebody who was erased may still be in the maildir: whoever erased them was "
+            "stopped before the mails were taken out",
+            f"start a worker: {installation.command_line('worker')}",
+        )
     listed = {erasure.user for erasure in services.erasures.all()}
     unlisted = [owner for owner in services.store.erased_owners() if owner not in listed]
     if unlisted:

@@ -54,6 +54,10 @@ def worker(installation: Installation, once: bool) -> None:
     services = installation.services
     if not scrub_what_is_owed(services.store):
         log.warning("files still hold what was erased")
+    try:
+        services.people.forget_what_is_owed()
+    except PortError as error:
+        log.warning("mails of somebody who was erased are still there", error=str(error))
     delivery = services.delivery
     with stopping() as state:
         while not state.asked:
