@@ -16,12 +16,14 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from siutindei.domain import catalogue, challenge, grant, notification, person, ticket
+from siutindei.domain import catalogue, challenge, grant, notification, person, report, ticket
 from siutindei.domain.errors import DomainError
 from siutindei.domain.personal import Personal, address_owner, of
 from tests.support import START
 
-AGGREGATES: Final[tuple[ModuleType, ...]] = (person, challenge, ticket, notification, grant)
+AGGREGATES: Final[tuple[ModuleType, ...]] = (
+    *(person, challenge, ticket, notification, grant, report),
+)
 
 # --- values --------------------------------------------------------------------------------------
 
@@ -543,6 +545,22 @@ def grant_histories(
     return life.history()
 
 
+@st.composite
+def report_histories(draw: Callable[..., Any], *, most: int = 8) -> History:
+    """Give what is reported of one mail, again and again, until its send is recorded."""
+    life = _Driver(draw, report)
+    for _ in range(draw(st.integers(1, most))):
+        life.pass_time()
+        if draw(st.integers(0, 3)):
+            said = draw(EVENTS[report.Parked])
+            feedback_id = draw(st.sampled_from(["f1", "f2", "f3"]))
+            parked = attrs.evolve(said, message_id="m", feedback_id=feedback_id, at=life.at)
+            life.decide(report.park, parked=parked)
+        else:
+            life.decide(report.apply, notification="n1", at=life.at)
+    return life.history()
+
+
 #: The legal histories of each aggregate.
 HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     person: person_histories(),
@@ -550,6 +568,7 @@ HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     ticket: ticket_histories(),
     notification: notification_histories(),
     grant: grant_histories(),
+    report: report_histories(),
 }
 histories: Final = st.one_of(list(HISTORIES.values()))
 #: A property is about what holds, not about how fast the machine is.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 import pytest
 
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, report, ticket
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.entrypoints.cli import main
 from siutindei.settings import SETTINGS
@@ -131,7 +131,7 @@ def words() -> Iterator[str]:
     for literal in (
         *(ticket.Status, ticket.Assurance, notification.Status, notification.ErrorClass),
         *(notification.Deferral, notification.Withholding, notification.DeadLetterReason),
-        *(grant.Status, challenge.Closing, challenge.Limit, person.Proof),
+        *(grant.Status, challenge.Closing, challenge.Limit, person.Proof, report.Status),
     ):
         yield from get_args(literal)
 
@@ -150,7 +150,7 @@ def test_every_word_of_the_code_is_in_the_glossary() -> None:
 def test_the_glossary_knows_which_events_happen_to_what() -> None:
     """The row of each aggregate lists its events, all of them and no others, in order."""
     page = text("docs/language.md")
-    for module in (person, challenge, ticket, notification, grant):
+    for module in (person, challenge, ticket, notification, grant, report):
         (row,) = re.findall(rf"^\| {module.CATEGORY} \| (`.*) \|$", page, re.MULTILINE)[:1]
         names = [name.split(".")[1] for name in module.EVENTS]
         assert names == re.findall(r"`([a-z_]+)`", row)

@@ -67,6 +67,10 @@ LIVES: Final = (
     ("grant.requested.v1", "grant.dead_lettered.v1", "grant.redriven.v1", "grant.withheld.v1"),
     ("grant.requested.v1", "grant.dead_lettered.v1", "grant.discarded.v1"),
     ("grant.carried_out.v1",),
+    ("report.parked.v1", "report.parked.v1--least"),
+    ("report.parked.v1--least", "report.applied.v1", "report.parked.v1"),
+    ("report.parked.v1--least",),
+    ("report.applied.v1",),
 )
 
 #: Digests of what each version of each read model holds at the end of each of these lives. One that
@@ -81,6 +85,7 @@ PINNED: Final = {
     ("notifications", 1): "e605fc4b2ce7a8b238567d8a82620e0b",
     ("grants", 1): "7910bc81b18e142fc5b2b92f29cd2179",
     ("messages", 1): "937b4c75d9ccad1a3d424fca9fff64dc",
+    ("reports", 1): "679c68ef20a418878b047d88f38ee34f",
 }
 
 
@@ -186,7 +191,7 @@ FIRST: Final = (
 KEPT: Final = ("tickets", "pending", "people", "challenges", "notifications", "grants")
 SAME: Final = tuple(name for name in KEPT if projections.newest(name).version == 1)
 #: The read models that came later.
-LATER: Final = ("audit_logs", "messages")
+LATER: Final = ("audit_logs", "messages", "reports")
 
 
 def as_first(dialect: Any = str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import reduce
@@ -30,10 +31,11 @@ from siutindei.app.ports import (
     MailRefused,
     PersonRow,
 )
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, report, ticket
 from siutindei.domain.errors import DomainError, Invalid
 from siutindei.domain.personal import of
 from tests import strategies
+from tests.aws_events import notified, published
 from tests.contracts import ANN, append, signed_up, submitted
 from tests.postgres import fresh_database
 from tests.strategies import unhurried
@@ -98,6 +100,7 @@ STEPS: Final = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([1, 61, 400, 4000])),
     st.tuples(st.just("erase"), USERS),
     st.tuples(st.just("redrive")),
+    st.tuples(st.just("hear"), st.sampled_from(["Delivery", "Bounce", "Reject"]), st.booleans()),
 )
 
 
@@ -174,6 +177,14 @@ class Story:
         ids = [letter.id for letter in self.services.dead_letters.all()]
         self.services.dead_letters.redrive(context(), ids, by="eve")
 
+    def hear(self, name: str, is_ours: bool) -> None:
+        """Hear of a mail that may be sent some day, or of somebody else's."""
+        mails = self.services.store.views.notifications() if is_ours else ()
+        ids = [f"memory-{mail.requested.id}" for mail in mails if mail.requested is not None]
+        report = notified(name, message_id=ids[-1]) if ids else published(name)
+        feedback = self.services.feedback
+        feedback.hear(context(), feedback.read(json.dumps(report)))
+
 
 LONG: Final = [
     ("start", "ann"),
@@ -183,6 +194,8 @@ LONG: Final = [
     ("submit", "ann", "organization_suggestion", False),
     ("submit", "ann", "organization_feedback", True),
     ("submit", "bob", "access_request", True),
+    ("hear", "Bounce", True),
+    ("hear", "Bounce", False),
     ("work", [ERRORS[0], ERRORS[1], ERRORS[3]]),
     ("approve", "R00001"),
     ("approve", "F00001"),
@@ -244,6 +257,7 @@ STREAMS: Final = {
     ticket: "ticket-R00001",
     notification: "notification-n1",
     grant: "grant-R00001-stars",
+    report: report.stream("m"),
 }
 
 
@@ -624,3 +638,22 @@ def test_notifications_and_grants_are_filtered(store: SqlStore) -> None:
         grants(ticket="R00001"),
     )
     assert (None, None) == (store.views.find_notification("?"), store.views.find_grant("?"))
+
+
+def test_reports_are_listed_and_counted_by_status(store: SqlStore) -> None:
+    """Oldest first; what was applied is one of them still."""
+    for number, foreign in enumerate([False, True, False, False]):
+        said = report.Parked(
+            kind="delivered",
+            name="Delivery",
+            message_id=f"m-{number}",
+            feedback_id="f",
+            foreign=foreign,
+            happened_at=START,
+            at=START,
+        )
+        append(store, report.stream(said.message_id), said)
+    append(store, report.stream("m-2"), report.Applied(notification="n", at=START))
+
+    assert ["m-0", "m-3"] == [found.message_id for found in store.views.reports(status="parked")]
+    assert {"parked": 2, "foreign": 1, "applied": 1} == store.views.count_reports()

@@ -15,7 +15,7 @@ import attrs
 
 from siutindei.adapters.codec import EventMapper
 from siutindei.app.ports import Context, Recorded
-from siutindei.domain import catalogue, challenge, grant, notification, person, ticket
+from siutindei.domain import catalogue, challenge, grant, notification, person, report, ticket
 from siutindei.domain.personal import ERASED, Personal
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ STREAMS: Final = {
     ticket: ticket.stream("R00001"),
     notification: notification.stream(HASH),
     grant: grant.stream("R00001-organization"),
+    report: report.stream("0100-message"),
 }
 
 
@@ -357,6 +358,33 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         grant.Discarded(by="eve", reason=sealed("reason"), at=AT),
         PLAIN,
     ),
+    "report.parked.v1": (
+        report.Parked(
+            kind="bounced",
+            name="Bounce",
+            message_id="0100-message",
+            feedback_id="f1",
+            main_type="Permanent",
+            sub_type="General",
+            status="5.1.1",
+            foreign=True,
+            happened_at=AT,
+            at=LATER,
+        ),
+        FULL,
+    ),
+    "report.parked.v1--least": (
+        report.Parked(
+            kind="delivered",
+            name="Delivery",
+            message_id="0100-message",
+            feedback_id="delivered:0100-message",
+            happened_at=AT,
+            at=AT,
+        ),
+        PLAIN,
+    ),
+    "report.applied.v1": (report.Applied(notification=HASH, at=LATER), PLAIN),
 }
 
 

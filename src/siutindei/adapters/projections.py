@@ -20,7 +20,7 @@ import attrs
 from siutindei.adapters.codec import decode_document, encode_document
 from siutindei.app.ports import Recorded, Unusable
 from siutindei.app.times import micros
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, report, ticket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -241,6 +241,18 @@ def _grant_row(row: Row | None, recorded: Recorded) -> Row | None:
     }
 
 
+def _report_row(row: Row | None, recorded: Recorded) -> Row | None:
+    before = report.INITIAL if row is None else decode_document(report.Reports, row["document"])
+    event: Any = recorded.event
+    state = report.evolve(before, event)
+    return {
+        "id": _id(recorded),
+        "status": state.status,
+        "position": _first(row, recorded),
+        "document": encode_document(state),
+    }
+
+
 _TEXT: Final = "TEXT NOT NULL"
 _NUMBER: Final = "INTEGER NOT NULL"
 _KEY: Final = "TEXT PRIMARY KEY"
@@ -383,6 +395,15 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={},
         key=_message_key,
         row=_message_row,
+    ),
+    Projection(
+        name="reports",
+        version=1,
+        category=report.CATEGORY,
+        columns={"id": _KEY, "status": _TEXT, "position": _NUMBER, "document": _BYTES},
+        indexes={"status": "(status, position)"},
+        key=_id,
+        row=_report_row,
     ),
 )
 #: The read models, in the order in which their digests are taken.

@@ -14,7 +14,7 @@ from siutindei.adapters.codec import decode_document
 from siutindei.adapters.sql import Cursor
 from siutindei.app.ports import Action, AuditRow, CodeRow, Due, Page, PersonRow
 from siutindei.app.times import from_micros, micros
-from siutindei.domain import challenge, grant, notification, ticket
+from siutindei.domain import challenge, grant, notification, report, ticket
 from siutindei.domain.due import FARTHEST
 from siutindei.domain.errors import Invalid
 
@@ -236,6 +236,18 @@ class SqlViews:
         """Give the notification that the mail port took under an id."""
         row = self._row("SELECT notification FROM {messages} WHERE message_id = ?", (message_id,))
         return None if row is None else str(row["notification"])
+
+    def reports(self, *, status: report.Status) -> Sequence[report.Reports]:
+        """List what was reported of mails that nobody knows, or knew, oldest first."""
+        rows = self._rows(
+            "SELECT document FROM {reports} WHERE status = ? ORDER BY position", (status,)
+        )
+        return [decode_document(report.Reports, row["document"]) for row in rows]
+
+    def count_reports(self) -> dict[report.Status, int]:
+        """Count them by status; a status that none has is left out."""
+        rows = self._rows("SELECT status, count(*) AS n FROM {reports} GROUP BY status")
+        return {row["status"]: int(row["n"]) for row in rows}
 
 
 #: What is due of either kind, as `domain.due.is_due` says it.

@@ -45,6 +45,7 @@ from siutindei.app.ports import (
     Unusable,
     Work,
 )
+from siutindei.app.reports import append_with_reports
 from siutindei.domain import fields, grant, notification, ticket
 from siutindei.domain import mail as mails
 from siutindei.domain.errors import DomainError
@@ -445,8 +446,9 @@ class Delivery:
 
         def work(tx: Transaction) -> tuple[Recorded, ...]:
             events = tx.load(newest.stream)
-            decided = decide(notification_of(events), self.clock.now())
-            return tx.append(newest.stream, version_of(events), decided, cause=newest)
+            at = self.clock.now()
+            decided = decide(notification_of(events), at)
+            return append_with_reports(tx, events, decided, cause=newest, at=at)
 
         tries = 0
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, report, ticket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +36,11 @@ def notification_of(events: Iterable[Recorded]) -> notification.Notification:
 def grant_of(events: Iterable[Recorded]) -> grant.Grant:
     """Fold a grant's stream."""
     return reduce(grant.evolve, _events(events), grant.INITIAL)
+
+
+def reports_of(events: Iterable[Recorded]) -> report.Reports:
+    """Fold the stream of what is reported of one mail."""
+    return reduce(report.evolve, _events(events), report.INITIAL)
 
 
 def _events(recorded: Iterable[Recorded]) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, report, ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Event = person.Event | challenge.Event | ticket.Event | notification.Event | grant.Event
+Event = (
+    person.Event | challenge.Event | ticket.Event | notification.Event | grant.Event | report.Event
+)
 
 EVENTS: Final[Mapping[str, type]] = {
     **person.EVENTS,
@@ -17,6 +19,7 @@ EVENTS: Final[Mapping[str, type]] = {
     **ticket.EVENTS,
     **notification.EVENTS,
     **grant.EVENTS,
+    **report.EVENTS,
 }
 NAMES: Final[Mapping[type, str]] = {event: name for name, event in EVENTS.items()}
 UPCASTS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {

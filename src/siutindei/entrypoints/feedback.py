@@ -53,6 +53,7 @@ _METRICS = {
     "recorded": "ReportsRecorded",
     "known": "ReportsKnown",
     "ignored": "ReportsIgnored",
+    "parked": "ReportsParked",
     "not_ours": "ReportsNotOurs",
 }
 
