@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.entrypoints.commands import Cli
+    from tests.support import VirtualClock
 
 GREETING: Final = "Successfully validated SNS topic for Amazon SES event publishing."
 
@@ -98,6 +99,20 @@ def test_what_nobody_knows_is_listed(cli: Cli, tmp_path: Path, id: str) -> None:
     cli("feedback", "ingest", write(tmp_path, published("Send", tag=id, message_id="later")))
     assert {"parked": 0, "foreign": 1, "applied": 1} == cli.json("feedback", "list")["counts"]
     assert "delivered" == cli.json("notification", "show", id)["status"]
+
+
+def test_doctor_tells_what_is_parked_for_long(
+    cli: Cli, tmp_path: Path, clock: VirtualClock
+) -> None:
+    """It counts what was reported, and says where to look at a report whose mail never came."""
+    file = write(tmp_path, notified("Delivery", message_id="never"))
+    cli("feedback", "ingest", file, code=3)
+    assert "reports  1 parked" in cli("doctor", "--deep").out
+    clock.advance(hours=24)
+    (problem,) = cli.json("doctor", "--deep", code=1)["problems"]
+
+    assert "no mail is known by that name" in problem["what"]
+    assert "feedback list" in problem["mend"]
 
 
 @pytest.mark.parametrize(
