@@ -23,6 +23,7 @@ from siutindei.domain import (
     lane,
     notification,
     person,
+    report,
     suppression,
     ticket,
 )
@@ -31,7 +32,7 @@ from siutindei.domain.personal import Personal, address_owner, of
 from tests.support import START
 
 AGGREGATES: Final[tuple[ModuleType, ...]] = (
-    *(person, challenge, ticket, notification, grant, suppression, lane),
+    *(person, challenge, ticket, notification, grant, suppression, lane, report),
 )
 
 # --- values --------------------------------------------------------------------------------------
@@ -622,6 +623,22 @@ def lane_histories(draw: Callable[..., Any], *, most: int = 15) -> History:
     return life.history()
 
 
+@st.composite
+def report_histories(draw: Callable[..., Any], *, most: int = 8) -> History:
+    """Give what is reported of one mail, again and again, until its send is recorded."""
+    life = _Driver(draw, report)
+    for _ in range(draw(st.integers(1, most))):
+        life.pass_time()
+        if draw(st.integers(0, 3)):
+            said = draw(EVENTS[report.Parked])
+            feedback_id = draw(st.sampled_from(["f1", "f2", "f3"]))
+            parked = attrs.evolve(said, message_id="m", feedback_id=feedback_id, at=life.at)
+            life.decide(report.park, parked=parked)
+        else:
+            life.decide(report.apply, notification="n1", at=life.at)
+    return life.history()
+
+
 #: The legal histories of each aggregate.
 HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     person: person_histories(),
@@ -631,6 +648,7 @@ HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     grant: grant_histories(),
     suppression: suppression_histories(),
     lane: lane_histories(),
+    report: report_histories(),
 }
 histories: Final = st.one_of(list(HISTORIES.values()))
 #: A property is about what holds, not about how fast the machine is.

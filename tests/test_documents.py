@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 import pytest
 
-from siutindei.domain import challenge, grant, lane, notification, person, suppression, ticket
+from siutindei.domain import (
+    challenge,
+    grant,
+    lane,
+    notification,
+    person,
+    report,
+    suppression,
+    ticket,
+)
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.entrypoints.cli import main
 from siutindei.settings import SETTINGS
@@ -132,7 +141,7 @@ def words() -> Iterator[str]:
         *(ticket.Status, ticket.Assurance, notification.Status, notification.ErrorClass),
         *(notification.Deferral, notification.Withholding, notification.DeadLetterReason),
         *(grant.Status, challenge.Closing, challenge.Limit, person.Proof),
-        *(suppression.Reason, lane.Why),
+        *(suppression.Reason, lane.Why, report.Status),
     ):
         yield from get_args(literal)
 
@@ -151,7 +160,7 @@ def test_every_word_of_the_code_is_in_the_glossary() -> None:
 def test_the_glossary_knows_which_events_happen_to_what() -> None:
     """The row of each aggregate lists its events, all of them and no others, in order."""
     page = text("docs/language.md")
-    for module in (person, challenge, ticket, notification, grant, suppression, lane):
+    for module in (person, challenge, ticket, notification, grant, suppression, lane, report):
         (row,) = re.findall(rf"^\| {module.CATEGORY} \| (`.*) \|$", page, re.MULTILINE)[:1]
         names = [name.split(".")[1] for name in module.EVENTS]
         assert names == re.findall(r"`([a-z_]+)`", row)

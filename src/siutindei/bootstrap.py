@@ -149,6 +149,7 @@ class Services:
             settle=self.settings.seconds("SIUTINDEI_SETTLE"),
             addresses=self.addresses,
             limits=self.settings.budget_limits,
+            consequences=self.consequences,
         )
 
     @cached_property

@@ -71,6 +71,10 @@ LIVES: Final = (
     ("suppression.soft_bounced.v1", "suppression.suppressed.v1--person", "suppression.lifted.v1"),
     ("lane.halted.v1", "lane.probed.v1", "lane.resumed.v1"),
     ("lane.resumed.v1--person", "lane.halted.v1--person"),
+    ("report.parked.v1", "report.parked.v1--least"),
+    ("report.parked.v1--least", "report.applied.v1", "report.parked.v1"),
+    ("report.parked.v1--least",),
+    ("report.applied.v1",),
 )
 
 #: Digests of what each version of each read model holds at the end of each of these lives. One that
@@ -88,6 +92,7 @@ PINNED: Final = {
     ("suppressions", 1): "141984c3300b25390f3339b977e36213",
     ("lanes", 1): "72913e4d0dbf2e2f5f5c671ede815482",
     ("sends", 1): "486df72da81fa260d4fbe47399c84147",
+    ("reports", 1): "679c68ef20a418878b047d88f38ee34f",
 }
 
 
@@ -193,7 +198,7 @@ FIRST: Final = (
 KEPT: Final = ("tickets", "pending", "people", "challenges", "notifications", "grants")
 SAME: Final = tuple(name for name in KEPT if projections.newest(name).version == 1)
 #: The read models that came later.
-LATER: Final = ("audit_logs", "messages", "suppressions", "lanes", "sends")
+LATER: Final = ("audit_logs", "messages", "suppressions", "lanes", "sends", "reports")
 
 
 def as_first(dialect: Any = str) -> list[str]:

@@ -38,6 +38,7 @@ from siutindei.domain import (
     lane,
     notification,
     person,
+    report,
     suppression,
     ticket,
 )
@@ -45,7 +46,7 @@ from siutindei.domain.budget import Usage
 from siutindei.domain.errors import DomainError, Invalid
 from siutindei.domain.personal import of
 from tests import strategies
-from tests.aws_events import published
+from tests.aws_events import notified, published
 from tests.contracts import ANN, append, signed_up, submitted
 from tests.postgres import fresh_database
 from tests.strategies import unhurried
@@ -112,6 +113,7 @@ STEPS: Final = st.one_of(
     st.tuples(st.just("redrive")),
     st.tuples(st.just("bounce"), st.sampled_from(["Permanent", "Transient"])),
     st.tuples(st.just("lift"), USERS),
+    st.tuples(st.just("hear"), st.sampled_from(["Delivery", "Bounce", "Reject"]), st.booleans()),
 )
 
 
@@ -202,6 +204,14 @@ class Story:
         """Lift a suppression."""
         self.services.suppressions.lift(context(), f"{user}@example.com", by="eve", reason="mended")
 
+    def hear(self, name: str, is_ours: bool) -> None:
+        """Hear of a mail that may be sent some day, or of somebody else's."""
+        mails = self.services.store.views.notifications() if is_ours else ()
+        ids = [f"memory-{mail.requested.id}" for mail in mails if mail.requested is not None]
+        report = notified(name, message_id=ids[-1]) if ids else published(name)
+        feedback = self.services.feedback
+        feedback.hear(context(), feedback.read(json.dumps(report)))
+
 
 LONG: Final = [
     ("start", "ann"),
@@ -211,6 +221,8 @@ LONG: Final = [
     ("submit", "ann", "organization_suggestion", False),
     ("submit", "ann", "organization_feedback", True),
     ("submit", "bob", "access_request", True),
+    ("hear", "Bounce", True),
+    ("hear", "Bounce", False),
     ("work", [ERRORS[0], ERRORS[1], ERRORS[3]]),
     ("approve", "R00001"),
     ("approve", "F00001"),
@@ -275,6 +287,7 @@ STREAMS: Final = {
     grant: "grant-R00001-stars",
     suppression: "suppression-f",
     lane: "lane-tickets",
+    report: report.stream("m"),
 }
 
 
@@ -713,3 +726,22 @@ def test_notifications_and_grants_are_filtered(store: SqlStore) -> None:
         grants(ticket="R00001"),
     )
     assert (None, None) == (store.views.find_notification("?"), store.views.find_grant("?"))
+
+
+def test_reports_are_listed_and_counted_by_status(store: SqlStore) -> None:
+    """Oldest first; what was applied is one of them still."""
+    for number, foreign in enumerate([False, True, False, False]):
+        said = report.Parked(
+            kind="delivered",
+            name="Delivery",
+            message_id=f"m-{number}",
+            feedback_id="f",
+            foreign=foreign,
+            happened_at=START,
+            at=START,
+        )
+        append(store, report.stream(said.message_id), said)
+    append(store, report.stream("m-2"), report.Applied(notification="n", at=START))
+
+    assert ["m-0", "m-3"] == [found.message_id for found in store.views.reports(status="parked")]
+    assert {"parked": 2, "foreign": 1, "applied": 1} == store.views.count_reports()

@@ -14,15 +14,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from siutindei.adapters.memory_mail import MemoryMail
-from siutindei.app.books import MOST, Account, Books, reconcile
+from siutindei.app.books import MOST, PARKED_LONG, Account, Books, Reported, reconcile
 from siutindei.app.ports import MailOutcomeUnknown, MailRefused, Recorded
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, report, ticket
 from siutindei.domain.catalogue import NAMES
 from siutindei.domain.personal import of
 from tests import strategies
 from tests.adapters.test_read_models import LONG, STEPS, Story
 from tests.app.world import ANN, World
-from tests.aws_events import published
+from tests.aws_events import notified, published
 from tests.contracts import signed_up, submitted
 from tests.strategies import unhurried
 from tests.support import START, context, make_services
@@ -56,6 +56,7 @@ def test_a_story_adds_up(world: World) -> None:
             causes=6,
             notifications=Account(requested=4, done=2, waiting=1, dead_lettered=1, attempts=3),
             grants=Account(requested=2, done=2, attempts=2),
+            feedback=Reported(),
             next_due=START,
             findings=(),
             found=0,
@@ -128,7 +129,9 @@ def test_whatever_happens_adds_up(steps: list[tuple[Any, ...]]) -> None:
         events = services.store.last_position()
         services.store.close()
 
-    assert ((), 0, events) == (books.findings, books.found, books.events)
+    # What nobody sent may be reported of for as long as the story lasts.
+    found = [finding.what for finding in books.findings if "by that name" not in finding.what]
+    assert ([], events) == (found, books.events)
     for account in (books.notifications, books.grants):
         assert account.requested == sum(
             getattr(account, word)
@@ -609,3 +612,48 @@ def test_numbers_of_the_old_api_and_late_reports_add_up(world: World) -> None:
 def _heard(world: World, report: dict[str, Any]) -> None:
     feedback = world.services.feedback
     feedback.hear(context(), feedback.read(json.dumps(report)))
+
+
+# --- feedback -------------------------------------------------------------------------------------
+
+
+def test_what_was_reported_is_counted(world: World) -> None:
+    """Mails that were reported of, and those of which nothing was though the path is alive; the
+    newest mail is not missed yet.
+    """
+    ids = []
+    for number in range(3):
+        ids.append(world.notice_id(world.submit(user=f"user-{number}")))
+        if number == 1:
+            _heard(world, notified("Bounce", message_id=f"memory-{ids[1]}"))
+        world.drain()
+        world.clock.advance(minutes=1)
+    before = reconcile(world.store, at=world.clock.now()).feedback
+    _heard(world, published("Delivery", message_id="somebody's"))
+    _heard(world, notified("Delivery", message_id="nobody's"))
+    books = reconcile(world.store, at=world.clock.now())
+
+    assert Reported(heard=1, silent=1, applied=1) == before
+    assert attrs.evolve(before, parked=1, foreign=1) == books.feedback
+    assert () == books.findings
+
+
+def test_without_any_feedback_none_is_missed(world: World) -> None:
+    """A maildir reports nothing: that is no silence."""
+    world.submit()
+    world.drain()
+
+    assert Reported() == reconcile(world.store, at=world.clock.now()).feedback
+
+
+def test_a_report_that_is_parked_for_long_is_found(world: World) -> None:
+    """Its send was never recorded; what is somebody else's may lie for ever."""
+    _heard(world, notified("Delivery", message_id="m-1"))
+    _heard(world, published("Delivery", message_id="m-2"))
+    at = world.clock.now() + PARKED_LONG
+    before = reconcile(world.store, at=at - timedelta(microseconds=1))
+    (finding,) = reconcile(world.store, at=at).findings
+
+    assert () == before.findings
+    assert report.stream("m-1") == finding.stream
+    assert "m-1 has been reported of for 1 days, and no mail is known by that name" == finding.what

@@ -13,8 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from siutindei.adapters.memory_mail import MemoryMail
-from siutindei.app.ports import MailOutcomeUnknown, MailRefused
-from siutindei.domain import notification
+from siutindei.app.books import reconcile
+from siutindei.app.folding import notification_of
+from siutindei.app.ports import Conflict, MailOutcomeUnknown, MailRefused
+from siutindei.domain import notification, report
 from siutindei.domain.errors import Invalid
 from tests.app.world import World, make_world
 from tests.aws_events import MESSAGE_ID, enveloped, notified, published
@@ -101,17 +103,183 @@ def test_older_reports_find_their_mail_by_what_ses_called_it(world: World) -> No
     assert ("recorded", id) == (other.result, other.notification_id)
 
 
-@pytest.mark.parametrize("report", [published("Bounce"), notified("Complaint")])
-def test_a_mail_that_was_never_ours_is_said_to_be_so(world: World, report: Any) -> None:
-    """Others send from the same account."""
+@pytest.mark.parametrize("tag", [None, "f" * 32])
+def test_a_mail_that_was_never_ours_is_said_to_be_so(world: World, tag: str | None) -> None:
+    """Others send from the same account: what its tags say of that is kept aside, once."""
     sent(world)
-    found = hear(world, report)
+    report = published("Bounce", tag=tag)
+    found, again = hear(world, report), hear(world, report)
 
     assert ("not_ours", None, MESSAGE_ID) == (
         found.result,
         found.notification_id,
         found.report.message_id,
     )
+    assert (1, ()) == (len(found.events), again.events)
+    assert {"foreign": 1} == world.store.views.count_reports()
+
+
+def test_a_report_without_any_name_is_of_no_use(world: World) -> None:
+    """Nobody can ever say whose it is: nothing is kept."""
+    found = hear(world, published("Bounce", message_id=""))
+
+    assert ("not_ours", ()) == (found.result, found.events)
+    assert {} == world.store.views.count_reports()
+
+
+# --- before the send is recorded ------------------------------------------------------------------
+
+
+def heard_first(world: World, *reports: Any) -> str:
+    """Send a notice whose reports come before the call answers; `M` in them is its message id."""
+    id = world.notice_id(world.submit())
+    send = world.mail.send
+
+    def quick(mail: Any) -> str:
+        message_id = f"memory-{id}-1"
+        for said in reports:
+            said["mail"]["messageId"] = message_id
+            hear(world, said)
+        return send(mail)
+
+    world.mail.send = quick  # type: ignore[method-assign]
+    world.drain()
+    return id
+
+
+def test_an_untagged_report_waits_for_its_send(world: World) -> None:
+    """It is parked, and recorded with its mail in the command that records the send."""
+    bounce = notified("Bounce", message_id="M")
+    id = heard_first(world, bounce, dict(bounce))
+    found = world.notices(id)
+    accepted, bounced = world.store.load(notification.stream(id))[-2:]
+    parked, applied = world.store.load(report.stream(found.message_id or ""))
+
+    assert ("bounced", 1) == (found.status, len(found.feedback))
+    assert ("notification.accepted.v1", "notification.bounced.v1") == (accepted.name, bounced.name)
+    assert ("report.parked.v1", report.Applied(notification=id, at=world.clock.now())) == (
+        parked.name,
+        applied.event,
+    )
+    assert 1 == len({entry.context.command_id for entry in (accepted, bounced, applied)})
+    assert accepted.id == bounced.context.causation_id == applied.context.causation_id
+    assert {"applied": 1} == world.store.views.count_reports()
+    assert [found.message_id] == [
+        item.message_id for item in world.store.views.reports(status="applied")
+    ]
+
+
+def test_a_rejection_may_wait_for_its_send(world: World) -> None:
+    """It was taken, and will not be sent: a dead letter as soon as that is known."""
+    id = heard_first(world, notified("Reject", message_id="M"))
+
+    assert ("dead_lettered", "Reject: Bad content") == (
+        world.notices(id).status,
+        world.notices(id).last_error,
+    )
+
+
+def test_a_lost_answer_is_found_by_a_tag_and_what_was_parked_with_it(world: World) -> None:
+    """The call never said what the mail is called; a report that is tagged does."""
+    world.mail.then_raises(LOST, takes_it=True)
+    id = heard_first(world, notified("Complaint", message_id="M"))
+    before = world.notices(id).status
+    hear(world, published("Delivery", tag=id, message_id=f"memory-{id}-1"))
+
+    assert ("unknown", "complained") == (before, world.notices(id).status)
+
+
+def test_a_rollback_keeps_what_is_parked(world: World) -> None:
+    """The send could not be recorded: what waits for it waits on, and is applied with it."""
+    world.store.then_fails(None, Conflict("first"))
+    id = world.notice_id(world.submit())
+    hear(world, notified("Delivery", message_id=f"memory-{id}-1"))
+    world.store.then_fails(None, Conflict("first"))
+    world.drain()
+
+    assert ("delivered", 1) == (world.notices(id).status, len(world.mail.sent))
+
+
+#: How a report names its mail: by our tag, by tags of somebody else, or by none.
+NAMINGS: Final = ("ours", "other", "none")
+REPORTS: Final = ("Send", "Delivery", "Bounce", "Complaint", "DeliveryDelay")
+RANKS: Final = ("accepted", "delayed", "delivered", "bounced", "complained")
+STATUSES: Final = dict(
+    zip(REPORTS, ("accepted", "delivered", "bounced", "complained", "delayed"), strict=True)
+)
+
+
+def told(naming: str, name: str, id: str) -> dict[str, Any]:
+    """Write a report of the first call of a notification."""
+    message_id = f"memory-{id}-1"
+    changed = {"feedbackId": f"f-{name}"} if name in {"Bounce", "Complaint"} else {}
+    if naming == "none":
+        return notified(name, message_id=message_id, **changed)
+    return published(
+        name, tag=id if naming == "ours" else "f" * 32, message_id=message_id, **changed
+    )
+
+
+@for_all(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_order_of_answer_and_reports_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """The answer, or that it got lost, and any reports, in any order, twice, tagged or not: the
+    worst news counts, everything is kept once, and nothing that names the mail is left waiting.
+    """
+    reports = data.draw(
+        st.lists(st.tuples(st.sampled_from(NAMINGS), st.sampled_from(REPORTS)), max_size=7)
+    )
+    is_lost = data.draw(st.booleans())
+    early = data.draw(st.integers(0, len(reports)))
+    again = data.draw(st.lists(st.sampled_from(reports), max_size=3)) if reports else []
+    order = data.draw(st.permutations(reports))
+    world = make_world(
+        tmp_path_factory.mktemp("w"), mail=MemoryMail(can_tell=False, has_feedback=True)
+    )
+    if is_lost:
+        world.mail.then_raises(LOST, takes_it=True)
+    id = world.notice_id(world.submit())
+    send = world.mail.send
+
+    def quick(mail: Any) -> str:
+        for said in order[:early]:
+            hear(world, told(*said, id))
+        return send(mail)
+
+    world.mail.send = quick  # type: ignore[method-assign]
+    world.drain()
+    for said in [*order[early:], *again]:
+        hear(world, told(*said, id))
+    found = world.notices(id)
+    waiting = world.store.views.count_reports().keys() & {"parked", "foreign"}
+    folded = notification_of(world.store.load(notification.stream(id)))
+    books = reconcile(world.store, at=world.clock.now())
+    sent_mails = len(world.mail.sent)
+    world.store.close()
+
+    is_known = not is_lost or any(naming == "ours" for naming, _ in reports)
+    worst = max((STATUSES[name] for _, name in reports), key=RANKS.index, default="accepted")
+    assert (worst if is_known else "unknown") == found.status == folded.status
+    assert ((f"memory-{id}-1",) if is_known else ()) == found.message_ids
+    assert ({name for _, name in reports} - {"Send"} if is_known else set()) == {
+        _KINDS[feedback.partition(":")[0]] for feedback in found.feedback
+    }
+    assert bool(waiting) == (not is_known and bool(reports))
+    assert (None if is_known else found.due_at) == found.due_at
+    assert (1, ()) == (sent_mails, books.findings)
+
+
+_KINDS: Final = {
+    "delivered": "Delivery",
+    "delayed": "DeliveryDelay",
+    "f-Bounce": "Bounce",
+    "f-Complaint": "Complaint",
+}
+
+
+# --- what is of no use ----------------------------------------------------------------------------
 
 
 def test_what_we_have_no_use_for_is_ignored(world: World) -> None:

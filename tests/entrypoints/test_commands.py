@@ -768,6 +768,7 @@ def test_doctor_reconciles_the_books_when_it_is_asked_to(cli: Cli) -> None:
         "causes": 4,
         "notifications": done,
         "grants": done,
+        "feedback": {"heard": 0, "silent": 0, "parked": 0, "foreign": 0, "applied": 0},
         "next_due": None,
         "findings": 0,
     } == found["books"]

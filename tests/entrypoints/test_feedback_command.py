@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.aws_events import enveloped, published
+from tests.aws_events import MESSAGE_ID, enveloped, notified, published
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.entrypoints.commands import Cli
+    from tests.support import VirtualClock
 
 GREETING: Final = "Successfully validated SNS topic for Amazon SES event publishing."
 
@@ -82,6 +83,37 @@ def test_a_mail_that_was_never_ours_is_not_found(cli: Cli, tmp_path: Path, id: s
     done = cli("feedback", "ingest", write(tmp_path, event), code=3)
 
     assert "never-ours" in done.err
+    assert "is kept until there is" in done.err
+
+
+def test_what_nobody_knows_is_listed(cli: Cli, tmp_path: Path, id: str) -> None:
+    """Parked or kept aside, with counts; what became known is counted only."""
+    cli("--json", "feedback", "ingest", write(tmp_path, published("Bounce", tag="f" * 32)), code=3)
+    cli("feedback", "ingest", write(tmp_path, notified("Delivery", message_id="later")), code=3)
+    shown = cli.json("feedback", "list")
+
+    assert [("later", "parked", ["Delivery"]), (MESSAGE_ID, "foreign", ["Bounce"])] == [
+        (item["message_id"], item["status"], item["reports"]) for item in shown["items"]
+    ]
+    assert {"parked": 1, "foreign": 1, "applied": 0} == shown["counts"]
+    assert "1 parked, 1 foreign, 0 applied" in cli("feedback", "list").out
+    cli("feedback", "ingest", write(tmp_path, published("Send", tag=id, message_id="later")))
+    assert {"parked": 0, "foreign": 1, "applied": 1} == cli.json("feedback", "list")["counts"]
+    assert "delivered" == cli.json("notification", "show", id)["status"]
+
+
+def test_doctor_tells_what_is_parked_for_long(
+    cli: Cli, tmp_path: Path, clock: VirtualClock
+) -> None:
+    """It counts what was reported, and says where to look at a report whose mail never came."""
+    file = write(tmp_path, notified("Delivery", message_id="never"))
+    cli("feedback", "ingest", file, code=3)
+    assert "reports  1 parked" in cli("doctor", "--deep").out
+    clock.advance(hours=24)
+    (problem,) = cli.json("doctor", "--deep", code=1)["problems"]
+
+    assert "no mail is known by that name" in problem["what"]
+    assert "feedback list" in problem["mend"]
 
 
 @pytest.mark.parametrize(

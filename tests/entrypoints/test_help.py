@@ -24,7 +24,7 @@ NAMES = {
     *("ticket list", "ticket show", "ticket approve", "ticket decline"),
     *("notification list", "notification show"),
     *("dead-letter list", "dead-letter show", "dead-letter redrive", "dead-letter discard"),
-    "feedback ingest",
+    *("feedback ingest", "feedback list"),
     *("history stream", "history tail", "history replay", "person export", "person erase"),
     *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),

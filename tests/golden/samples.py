@@ -22,6 +22,7 @@ from siutindei.domain import (
     lane,
     notification,
     person,
+    report,
     suppression,
     ticket,
 )
@@ -58,6 +59,7 @@ STREAMS: Final = {
     grant: grant.stream("R00001-organization"),
     suppression: suppression.stream(PRINT),
     lane: lane.stream("tickets"),
+    report: report.stream("0100-message"),
 }
 
 
@@ -368,6 +370,33 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         grant.Discarded(by="eve", reason=sealed("reason"), at=AT),
         PLAIN,
     ),
+    "report.parked.v1": (
+        report.Parked(
+            kind="bounced",
+            name="Bounce",
+            message_id="0100-message",
+            feedback_id="f1",
+            main_type="Permanent",
+            sub_type="General",
+            status="5.1.1",
+            foreign=True,
+            happened_at=AT,
+            at=LATER,
+        ),
+        FULL,
+    ),
+    "report.parked.v1--least": (
+        report.Parked(
+            kind="delivered",
+            name="Delivery",
+            message_id="0100-message",
+            feedback_id="delivered:0100-message",
+            happened_at=AT,
+            at=AT,
+        ),
+        PLAIN,
+    ),
+    "report.applied.v1": (report.Applied(notification=HASH, at=LATER), PLAIN),
     "suppression.soft_bounced.v1": (
         suppression.SoftBounced(feedback_id="f-1", evidence=f"notification-{HASH}/4", at=AT),
         PLAIN,

@@ -20,7 +20,16 @@ import attrs
 from siutindei.adapters.codec import decode_document, encode_document
 from siutindei.app.ports import Recorded, Unusable
 from siutindei.app.times import micros
-from siutindei.domain import challenge, grant, lane, notification, person, suppression, ticket
+from siutindei.domain import (
+    challenge,
+    grant,
+    lane,
+    notification,
+    person,
+    report,
+    suppression,
+    ticket,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -277,6 +286,18 @@ def _suppression_row(row: Row | None, recorded: Recorded) -> Row:
     }
 
 
+def _report_row(row: Row | None, recorded: Recorded) -> Row | None:
+    before = report.INITIAL if row is None else decode_document(report.Reports, row["document"])
+    event: Any = recorded.event
+    state = report.evolve(before, event)
+    return {
+        "id": _id(recorded),
+        "status": state.status,
+        "position": _first(row, recorded),
+        "document": encode_document(state),
+    }
+
+
 def _lane_row(row: Row | None, recorded: Recorded) -> Row:
     before = lane.INITIAL if row is None else decode_document(lane.Lane, row["document"])
     event: Any = recorded.event
@@ -459,6 +480,15 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={"time": "(at)"},
         key=_send_key,
         row=_send_row,
+    ),
+    Projection(
+        name="reports",
+        version=1,
+        category=report.CATEGORY,
+        columns={"id": _KEY, "status": _TEXT, "position": _NUMBER, "document": _BYTES},
+        indexes={"status": "(status, position)"},
+        key=_id,
+        row=_report_row,
     ),
 )
 #: The read models, in the order in which their digests are taken.

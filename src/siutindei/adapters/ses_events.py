@@ -70,6 +70,7 @@ class SesEvents:
             name=name,
             message_id=message_id,
             notification_id=_tag(mail.get("tags")),
+            is_tagged=bool(_object(mail.get("tags"))),
             feedback_id=_id(details.get("feedbackId")) or _made_id(kind, message_id, when),
             at=_time(when),
             main_type=_word(details.get(main)),

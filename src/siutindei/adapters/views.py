@@ -14,7 +14,16 @@ from siutindei.adapters.codec import decode_document
 from siutindei.adapters.sql import Cursor
 from siutindei.app.ports import Action, AuditRow, CodeRow, Due, Page, PersonRow, Sends
 from siutindei.app.times import from_micros, micros
-from siutindei.domain import budget, challenge, grant, lane, notification, suppression, ticket
+from siutindei.domain import (
+    budget,
+    challenge,
+    grant,
+    lane,
+    notification,
+    report,
+    suppression,
+    ticket,
+)
 from siutindei.domain.due import FARTHEST
 from siutindei.domain.errors import Invalid
 
@@ -290,6 +299,18 @@ class SqlViews:
             ),
             oldest=None if oldest is None else from_micros(oldest),
         )
+
+    def reports(self, *, status: report.Status) -> Sequence[report.Reports]:
+        """List what was reported of mails that nobody knows, or knew, oldest first."""
+        rows = self._rows(
+            "SELECT document FROM {reports} WHERE status = ? ORDER BY position", (status,)
+        )
+        return [decode_document(report.Reports, row["document"]) for row in rows]
+
+    def count_reports(self) -> dict[report.Status, int]:
+        """Count them by status; a status that none has is left out."""
+        rows = self._rows("SELECT status, count(*) AS n FROM {reports} GROUP BY status")
+        return {row["status"]: int(row["n"]) for row in rows}
 
 
 #: What is due of either kind, as `domain.due.is_due` says it.

@@ -7,13 +7,13 @@ for a decision what was submitted, sealed.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from siutindei.app.ports import Work
-from siutindei.domain import grant, notification, policy, ticket
+from siutindei.domain import grant, notification, policy, report, ticket
 from siutindei.domain.due import is_due
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: More findings than these are only counted: a broken history may have one for every event.
 MOST: Final = 100
+#: A report whose mail is not known after this is of a send that was never recorded, or of
+#: somebody else's mail.
+PARKED_LONG: Final = timedelta(days=1)
 #: No number has more.
 _DIGITS: Final = 18
 _TAKEN: Final = frozenset({"accepted", "delayed", "delivered", "bounced", "complained", "done"})
@@ -67,6 +70,26 @@ class Account:
 
 
 @attrs.frozen(kw_only=True)
+class Reported:
+    """What the mail service reported.
+
+    Attributes:
+        heard: mails that something was reported of.
+        silent: mails that were accepted and of which nothing was reported, although something was
+            of one that was accepted later: the feedback path is alive.
+        parked: unknown mails that something is parked of, until their send is recorded.
+        foreign: unknown mails whose reports are kept aside: their tags are somebody else's.
+        applied: mails of which something was parked until their send was recorded.
+    """
+
+    heard: int = 0
+    silent: int = 0
+    parked: int = 0
+    foreign: int = 0
+    applied: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class Books:
     """The history, counted and checked.
 
@@ -78,6 +101,7 @@ class Books:
         causes: how many mails and grants the events ask for.
         notifications: what became of the mails.
         grants: what became of the grants.
+        feedback: what was reported of the mails.
         next_due: when the first of those that wait is looked at again.
         findings: what does not add up, the first `MOST` of it.
         found: how much does not add up.
@@ -90,6 +114,7 @@ class Books:
     causes: int
     notifications: Account
     grants: Account
+    feedback: Reported
     next_due: datetime | None
     findings: tuple[Finding, ...]
     found: int
@@ -106,6 +131,7 @@ def reconcile(store: EventStore, *, at: datetime) -> Books:
     - Attempts are numbered, are due when they begin, are no more than the rules allow, do not
       follow what settled the matter, and end once.
     - Each mail and grant is done, waits for a moment, or was given up for a reason.
+    - What is reported is of mails that were tried, and is not parked for long.
 
     Args:
         store: the history.
@@ -153,6 +179,7 @@ class _Reading:
         self.given: dict[ticket.Type, set[int]] = {kind: set() for kind in ticket.TYPES}
         self.effects: dict[str, _Effect] = {}
         self.attempts: Counter[Work] = Counter()
+        self.reports: dict[str, report.Reports] = {}
         # The command that is being read: its newest event, and what it has to request.
         self.newest: Recorded | None = None
         self.asked: Counter[_Asked] = Counter()
@@ -182,6 +209,9 @@ class _Reading:
                         self._ask("grant", wanted.kind, entry.id)
             case notification.Requested() | grant.Requested():
                 self._request(entry, event)
+            case report.Parked() | report.Applied():
+                before = self.reports.get(entry.stream, report.INITIAL)
+                self.reports[entry.stream] = report.evolve(before, event)
             case _ if isinstance(event, notification.Event | grant.Event):
                 self._go_on(entry, event)
             case _:
@@ -375,6 +405,7 @@ class _Reading:
                 if _is_under_way(state) and is_due(state.due_at, at=at):
                     counts["open"] += 1
             counts["requested"] += 1
+        feedback = self._feedback(at)
         return Books(
             events=self.events,
             streams=len(self.versions),
@@ -383,9 +414,35 @@ class _Reading:
             causes=self.causes,
             notifications=Account(**words["notification"], attempts=self.attempts["notification"]),
             grants=Account(**words["grant"], attempts=self.attempts["grant"]),
+            feedback=feedback,
             next_due=min(waiting, default=None),
             findings=tuple(self.findings),
             found=self.found,
+        )
+
+    def _feedback(self, at: datetime) -> Reported:
+        for stream, found in self.reports.items():
+            # What is somebody else's may lie for ever.
+            if found.status == "parked" and at - found.waiting[0].at >= PARKED_LONG:
+                self.find(
+                    stream,
+                    f"{found.message_id} has been reported of for {(at - found.waiting[0].at).days}"
+                    " days, and no mail is known by that name",
+                )
+        standing = Counter(found.status for found in self.reports.values())
+        heard = list[datetime]()
+        unheard = list[datetime]()
+        for effect in self.effects.values():
+            state = effect.state
+            if isinstance(state, notification.Notification) and state.accepted_at is not None:
+                (heard if state.feedback else unheard).append(state.accepted_at)
+        newest = max(heard, default=None)
+        return Reported(
+            heard=len(heard),
+            silent=0 if newest is None else sum(accepted < newest for accepted in unheard),
+            parked=standing["parked"],
+            foreign=standing["foreign"],
+            applied=standing["applied"],
         )
 
 

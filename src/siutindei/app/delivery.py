@@ -48,6 +48,8 @@ from siutindei.app.ports import (
     WholeAccountHalted,
     Work,
 )
+from siutindei.app.reports import append_with_reports
+from siutindei.app.suppressions import Consequences
 from siutindei.domain import budget, fields, grant, lane, notification, ticket
 from siutindei.domain import mail as mails
 from siutindei.domain.errors import DomainError
@@ -167,6 +169,7 @@ class Delivery:
     settle: timedelta
     addresses: AddressBook
     limits: budget.Limits
+    consequences: Consequences
 
     @property
     def longest(self) -> timedelta:
@@ -519,9 +522,12 @@ class Delivery:
 
         def work(tx: Transaction) -> tuple[Recorded, ...]:
             events, at = tx.load(newest.stream), self.clock.now()
-            decided = decide(notification_of(events), at)
-            appended = tx.append(newest.stream, version_of(events), decided, cause=newest)
+            state = notification_of(events)
+            decided = decide(state, at)
+            appended = append_with_reports(tx, events, decided, cause=newest, at=at)
             standing(tx, newest, appended, at)
+            if state.requested is not None:
+                self.consequences.follow(tx, state.requested, appended)
             return appended
 
         tries = 0

@@ -1,7 +1,8 @@
 """Feedback: what the mail service reports of mails that it took.
 
 Reports come late, twice, in any order, and before the send itself was recorded; what they amount to
-is the same. What follows for the address is decided in the same transaction: see `suppressions`.
+is the same. One that names no mail that we know is parked, and applied when the send is recorded
+(`reports`). What follows for the address is decided in the same transaction (`suppressions`).
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ import attrs
 
 from siutindei.app import messages
 from siutindei.app.commands import transact
-from siutindei.app.folding import notification_of, version_of
+from siutindei.app.folding import notification_of, reports_of, version_of
 from siutindei.app.ports import Clock, EventStore, Report, ReportReader
+from siutindei.app.reports import append_with_reports, settle
 from siutindei.app.suppressions import Consequences
 from siutindei.domain import notification
+from siutindei.domain import report as reporting
 from siutindei.domain.errors import Invalid
 from siutindei.domain.suppression import Suppressed
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from siutindei.app.ports import Context, Transaction, Views
 
 #: What SES writes to a topic, as plain text, when it is told to publish there.
 _VALIDATED: Final = "Successfully validated SNS topic"
 
-Result = Literal["recorded", "known", "ignored", "not_ours"]
+Result = Literal["recorded", "known", "ignored", "parked", "not_ours"]
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +36,8 @@ class Heard:
     """What one report settled.
 
     Attributes:
-        result: `recorded`, `known` before, `ignored` (we have no use for it), or `not_ours`.
+        result: `recorded`, `known` before, `ignored` (we have no use for it), `parked` (the mail is
+            not known yet), or `not_ours` (kept aside: its tags are somebody else's).
         report: what was reported.
         notification_id: the mail that it is about.
         status: where that mail stands now.
@@ -79,23 +81,39 @@ class Feedback:
             raise Invalid("report", _WRONG[str(problem)]) from None
 
     def hear(self, context: Context, report: Report) -> Heard:
-        """Record what is reported of a mail, if the mail is ours.
+        """Record what is reported of a mail; keep it while nobody knows the mail.
 
         Raises:
             Unavailable: the store is not there.
         """
-        if report.kind == "ignored":
+        kind = report.kind
+        if kind == "ignored":
             return Heard(result="ignored", report=report)
-        id = _find(self.store.views, report)
-        if id is None:
-            return Heard(result="not_ours", report=report)
-        stream = notification.stream(id)
+        now = self.clock.now()
+        said = reporting.Parked(
+            kind=kind,
+            name=report.name,
+            message_id=report.message_id,
+            feedback_id=report.feedback_id,
+            main_type=report.main_type,
+            sub_type=report.sub_type,
+            status=report.status,
+            foreign=report.is_tagged,
+            # What is reported of the future was written by a clock that is ahead.
+            happened_at=min(report.at or now, now),
+            at=now,
+        )
 
         def work(tx: Transaction) -> Heard:
-            events = tx.load(stream)
+            # Under the lock: a send that is recorded at this moment finds what is parked, or is
+            # found.
+            id = _find(tx.views, report)
+            if id is None:
+                return _park(tx, report, said)
+            events = tx.load(notification.stream(id))
             state = notification_of(events)
-            decided = _decide(state, report, self.clock.now())
-            appended = tx.append(stream, version_of(events), decided, cause=events[-1])
+            decided = settle(state, said)
+            appended = append_with_reports(tx, events, decided, cause=events[-1], at=now)
             followed = (
                 ()
                 if state.requested is None
@@ -131,41 +149,16 @@ def _find(views: Views, report: Report) -> str | None:
     return views.find_message(report.message_id)
 
 
-def _decide(
-    state: notification.Notification, report: Report, now: datetime
-) -> tuple[notification.Event, ...]:
-    # What is reported of the future was written by a clock that is ahead.
-    at = min(report.at or now, now)
-    if report.kind == "rejected":
-        error = f"{report.name}: {report.main_type}" if report.main_type else report.name
-        return notification.reject(state, message_id=report.message_id, error=error, at=at)
-    return notification.hear(
-        state, message_id=report.message_id, heard=_feedback(report, at), at=at
+def _park(tx: Transaction, report: Report, said: reporting.Parked) -> Heard:
+    """Keep what was reported of a mail that nobody knows; without its name there is no use."""
+    if not report.message_id:
+        return Heard(result="not_ours", report=report)
+    stream = reporting.stream(report.message_id)
+    events = tx.load(stream)
+    appended = tx.append(stream, version_of(events), reporting.park(reports_of(events), said))
+    status = reports_of([*events, *appended]).status
+    return Heard(
+        result="not_ours" if status == "foreign" else "parked",
+        report=report,
+        events=tuple(entry.id for entry in appended),
     )
-
-
-def _feedback(report: Report, at: datetime) -> notification.Feedback | None:
-    match report.kind:
-        case "delivered":
-            return notification.Delivered(feedback_id=report.feedback_id, at=at)
-        case "delayed":
-            return notification.Delayed(
-                feedback_id=report.feedback_id, delay_type=report.main_type, at=at
-            )
-        case "bounced":
-            return notification.Bounced(
-                feedback_id=report.feedback_id,
-                bounce_type=report.main_type,
-                bounce_subtype=report.sub_type,
-                status=report.status,
-                at=at,
-            )
-        case "complained":
-            return notification.Complained(
-                feedback_id=report.feedback_id,
-                complaint_type=report.main_type or None,
-                complaint_subtype=report.sub_type or None,
-                at=at,
-            )
-        case _:
-            return None

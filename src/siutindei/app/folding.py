@@ -5,7 +5,16 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from siutindei.domain import challenge, grant, lane, notification, person, suppression, ticket
+from siutindei.domain import (
+    challenge,
+    grant,
+    lane,
+    notification,
+    person,
+    report,
+    suppression,
+    ticket,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +55,11 @@ def suppression_of(events: Iterable[Recorded]) -> suppression.Suppression:
 def lane_of(events: Iterable[Recorded]) -> lane.Lane:
     """Fold the newest events of a lane's stream."""
     return reduce(lane.evolve, _events(events), lane.INITIAL)
+
+
+def reports_of(events: Iterable[Recorded]) -> report.Reports:
+    """Fold the stream of what is reported of one mail."""
+    return reduce(report.evolve, _events(events), report.INITIAL)
 
 
 def _events(recorded: Iterable[Recorded]) -> Any:

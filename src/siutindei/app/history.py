@@ -14,10 +14,11 @@ from siutindei.app.folding import (
     grant_of,
     notification_of,
     person_of,
+    reports_of,
     ticket_of,
 )
 from siutindei.app.ports import Clock, EventStore, ReplayStore
-from siutindei.domain import challenge, grant, notification, person, ticket
+from siutindei.domain import challenge, grant, notification, person, report, ticket
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal
@@ -34,6 +35,7 @@ _FOLDS: Final[dict[str, Callable[[Iterable[Recorded]], Any]]] = {
     ticket.CATEGORY: ticket_of,
     notification.CATEGORY: notification_of,
     grant.CATEGORY: grant_of,
+    report.CATEGORY: reports_of,
 }
 
 

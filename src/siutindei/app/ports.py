@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
-    from siutindei.domain import challenge, grant, lane, notification, suppression, ticket
+    from siutindei.domain import (
+        challenge,
+        grant,
+        lane,
+        notification,
+        report,
+        suppression,
+        ticket,
+    )
     from siutindei.domain.mail import Mail
     from siutindei.domain.personal import Personal
 
@@ -628,6 +636,12 @@ class Views(Protocol):
     def sends(self, *, since: datetime) -> Sends:
         """Count the mails that were announced after `since`, and are not known not to be sent."""
 
+    def reports(self, *, status: report.Status) -> Sequence[report.Reports]:
+        """List what was reported of mails that nobody knows, or knew, oldest first."""
+
+    def count_reports(self) -> Mapping[report.Status, int]:
+        """Count them by status; a status that none has is left out."""
+
 
 @attrs.frozen(kw_only=True)
 class Generation:
@@ -886,7 +900,9 @@ class Report:
         kind: what became of the mail; `ignored` is what we have no use for.
         name: what the service calls this kind of report.
         message_id: what the service calls the mail.
-        notification_id: the notification that the mail was tagged with; None without tags.
+        notification_id: the notification that the mail was tagged with; None without that tag.
+        is_tagged: whether the mail had tags at all: older reports do not say them, and every mail
+            of ours has one with its notification.
         feedback_id: what tells this report from another one; the same when it comes twice.
         at: when it happened; None when that cannot be read.
         main_type: the type of a bounce, a delay or a complaint.
@@ -898,6 +914,7 @@ class Report:
     name: str
     message_id: str = ""
     notification_id: str | None = None
+    is_tagged: bool = False
     feedback_id: str = ""
     at: datetime | None = None
     main_type: str = ""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from siutindei.domain import challenge, grant, lane, notification, person, suppression, ticket
+from siutindei.domain import (
+    challenge,
+    grant,
+    lane,
+    notification,
+    person,
+    report,
+    suppression,
+    ticket,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +26,7 @@ Event = (
     | grant.Event
     | suppression.Event
     | lane.Event
+    | report.Event
 )
 
 EVENTS: Final[Mapping[str, type]] = {
@@ -27,6 +37,7 @@ EVENTS: Final[Mapping[str, type]] = {
     **grant.EVENTS,
     **suppression.EVENTS,
     **lane.EVENTS,
+    **report.EVENTS,
 }
 NAMES: Final[Mapping[type, str]] = {event: name for name, event in EVENTS.items()}
 UPCASTS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {

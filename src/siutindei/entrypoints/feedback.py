@@ -63,6 +63,7 @@ _METRICS = {
     "recorded": "ReportsRecorded",
     "known": "ReportsKnown",
     "ignored": "ReportsIgnored",
+    "parked": "ReportsParked",
     "not_ours": "ReportsNotOurs",
 }
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import print_json, print_table
+from siutindei.entrypoints.cli.output import echo, iso, print_json, print_table
 
 if TYPE_CHECKING:
     from siutindei.app.feedback import Heard
     from siutindei.app.ports import Report
+    from siutindei.domain.report import Status
 
 
 @click.group(cls=Group)
@@ -32,15 +33,15 @@ def feedback() -> None:
 def ingest(installation: Installation, file: Path) -> None:
     """Record one event as SES publishes it, or one on each line.
 
-    Nothing is recorded when one of them cannot be read. It ends with 3 when no mail of ours is
-    meant.
+    Nothing is recorded when one of them cannot be read. What is reported of a mail that is not
+    known is kept until it is; it ends with 3 when no mail that is known is meant.
     """
     reports = [_read(installation, line, text) for line, text in _texts(file)]
     heard = [_hear(installation, report) for report in reports]
     if not reports:
         raise Invalid("file", "holds no event")
-    if all(item.result == "not_ours" for item in heard):
-        raise NotFound("mail", heard[0].report.message_id)
+    if all(item.result in {"parked", "not_ours"} for item in heard):
+        raise _NoMail(heard[0].report.message_id)
     if installation.json:
         print_json({"items": [_document(item) for item in heard]})
         return
@@ -52,6 +53,48 @@ def ingest(installation: Installation, file: Path) -> None:
         ),
         empty="",
     )
+
+
+@feedback.command("list", epilog=example("siutindei feedback list"))
+@pass_installation
+def list_(installation: Installation) -> None:
+    """List what is reported of mails that nobody knows.
+
+    It is parked until the send is recorded, or kept aside: its tags are somebody else's.
+    """
+    views = installation.services.store.views
+    counts = views.count_reports()
+    items = [
+        {
+            "message_id": found.message_id,
+            "status": found.status,
+            "reports": [said.name for said in found.waiting],
+            "since": iso(found.waiting[0].at),
+        }
+        for status in _KEPT
+        for found in views.reports(status=status)
+    ]
+    if installation.json:
+        print_json({"items": items, "counts": {word: counts.get(word, 0) for word in _COUNTED}})
+        return
+    print_table(
+        ("message id", "it is", "reported", "since"),
+        ((item["message_id"], item["status"], item["reports"], item["since"]) for item in items),
+        empty="no reports of mails that nobody knows",
+    )
+    echo(", ".join(f"{counts.get(word, 0)} {word}" for word in _COUNTED))
+
+
+_KEPT: Final[tuple[Status, ...]] = ("parked", "foreign")
+_COUNTED: Final[tuple[Status, ...]] = (*_KEPT, "applied")
+
+
+class _NoMail(NotFound):
+    """Nobody knows the mail that is reported of, yet."""
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__("mail", message_id)
+        self.args = (f"{self}; what is reported of it is kept until there is",)
 
 
 def _read(installation: Installation, line: int, text: str) -> Report:

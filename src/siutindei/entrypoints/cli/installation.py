@@ -12,6 +12,7 @@ import click
 from siutindei.app.books import reconcile
 from siutindei.app.budgeting import misfits
 from siutindei.app.ports import PortError, Unusable
+from siutindei.domain import report
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import echo, iso, print_fields, print_json, print_table
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from siutindei.app.books import Account, Books
+    from siutindei.app.books import Account, Books, Reported
 
 _OVERDUE: Final = timedelta(minutes=1)
 
@@ -66,7 +67,8 @@ def doctor(ctx: click.Context, deep: bool) -> None:
     """Say what is wrong here and how to mend it.
 
     With --deep the whole history is read: each cause has its mail and its grants, each attempt an
-    outcome, each ticket a number of its own. Exit code 1 says that something is wrong.
+    outcome, each ticket a number of its own, each report its mail.
+    Exit code 1 says that something is wrong.
     """
     installation = ctx.ensure_object(Installation)
     problems = list(_problems(installation))
@@ -121,7 +123,13 @@ def _unreconciled(installation: Installation, books: Books) -> Iterator[Problem]
     keep = "keep a copy of the database and report it"
     for finding in books.findings:
         shown = installation.command_line("history", "stream", finding.stream)
-        yield Problem(finding.what, f"{keep}; {shown} shows what happened")
+        mend = f"{keep}; {shown} shows what happened"
+        if finding.stream.startswith(f"{report.CATEGORY}-"):
+            mend = (
+                f"see {installation.command_line('feedback', 'list')}; if it is somebody else's "
+                "mail, let SES report through a configuration set alone (docs/ses.md)"
+            )
+        yield Problem(finding.what, mend)
     if books.found > len(books.findings):
         more = books.found - len(books.findings)
         yield Problem(f"{more} more things in the books do not add up", keep)
@@ -137,6 +145,7 @@ def _counts(books: Books) -> dict[str, Any]:
         "causes": books.causes,
         "notifications": attrs.asdict(books.notifications),
         "grants": attrs.asdict(books.grants),
+        "feedback": attrs.asdict(books.feedback),
         "next_due": iso(books.next_due),
         "findings": books.found,
     }
@@ -150,10 +159,16 @@ def _print_books(books: Books) -> None:
             ("causes", f"{books.causes} mails and grants were asked for"),
             ("mails", _account(books.notifications)),
             ("grants", _account(books.grants)),
+            ("reports", _feedback(books.feedback)),
             ("next due", books.next_due),
         ]
     )
     echo()
+
+
+def _feedback(feedback: Reported) -> str:
+    counts = attrs.asdict(feedback)
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
 def _account(account: Account) -> str:
