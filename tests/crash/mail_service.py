@@ -324,10 +324,12 @@ class _Reporter:
         self.offset += len(whole) + len(newline)
         at = self.clock.now().isoformat()
         for line in whole.decode().splitlines():
+            # Of some mails nothing is heard for long, and of the others in any order.
+            latest = self.chance.choice([0.05, 0.5, 3, 600])
             for sent in reports(line.split(), self.chance, at):
                 for _ in range(self.chance.choice([1, 1, 1, 1, 2, 3])):
                     self.count += 1
-                    late = self.chance.choice([0, 0, 0.05, 0.5, 3, 60])
+                    late = self.chance.choice([0, latest]) if latest < 600 else latest
                     moment = time.monotonic() + self.chance.uniform(0, late)
                     heapq.heappush(self.waiting, (moment, self.count, sent))
 
