@@ -92,7 +92,7 @@ PINNED: Final = {
     ("suppressions", 1): "141984c3300b25390f3339b977e36213",
     ("lanes", 1): "72913e4d0dbf2e2f5f5c671ede815482",
     ("sends", 1): "486df72da81fa260d4fbe47399c84147",
-    ("reports", 1): "679c68ef20a418878b047d88f38ee34f",
+    ("reports", 1): "e627b6a98362465c79b0d42c8cb84eef",
 }
 
 

@@ -436,7 +436,7 @@ class _End:
 
     Attributes:
         told: what became of every mail and grant.
-        causes: how often everything happened that is no mail and no grant.
+        causes: how often everything happened that is no mail, no grant and no lane.
         platform: what the platform has.
         answer: what the one who asked was told, as it is in every run.
         wrong: what must not be, whatever happened.
@@ -493,7 +493,7 @@ class _End:
                 for word, count in sorted(Counter(words).items())
             ),
             causes=Counter(
-                name for name in events if not name.startswith(("notification.", "grant."))
+                name for name in events if not name.startswith(("notification.", "grant.", "lane."))
             ),
             platform=(
                 sorted(

@@ -223,7 +223,7 @@ def test_a_terminal_shows_how_far_a_replay_is(lived: Cli) -> None:
     shown = in_terminal(lived.home, "history", "replay")
 
     assert "24/24" in shown
-    assert shown.rstrip().endswith("sends")
+    assert shown.rstrip().endswith("reports")
 
 
 def test_a_terminal_shows_how_far_a_rebuild_is(lived: Cli) -> None:

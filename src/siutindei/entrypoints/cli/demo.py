@@ -73,14 +73,14 @@ class _Story:
         self.work("The worker tells support about each of them")
         self.decide(*tickets)
         self.work("The worker tells the submitters, and carries out what was granted")
-        self.hear_back(provider, *tickets)
+        late = self.hear_back(provider, *tickets)
         again = self.work("The worker looks once more: every mail goes out once")
         first, second = services.history.replay(), services.history.replay()
         same = first.digest == second.digest
         self.say(f"The history is replayed twice into memory: {first.events} events each time")
         self.say(f"the same digest both times, {first.digest[:16]}, and nothing was sent", "✓")
         if not self.quiet:
-            self.show(tickets)
+            self.show((*tickets, late))
         return {
             "ok": again == 0 and same,
             "home": str(home),
@@ -180,7 +180,7 @@ class _Story:
         except Refused as error:
             self.say(f"a second decision: {error}", "✗")
 
-    def hear_back(self, provider: str, access: str, suggestion: str, _: str) -> None:
+    def hear_back(self, provider: str, access: str, suggestion: str, _: str) -> str:
         """Hear what became of two mails, as SES reports it, and mail to neither address again."""
         self.say("SES reports what became of two of the mails")
         bounce = {"bounceType": "Permanent", "bounceSubType": "NoEmail"}
@@ -203,6 +203,7 @@ class _Story:
             self.context(), self.provider, by=_ADMIN, reason="They took it back by telephone."
         )
         self.say(f"{_ADMIN} lifts the suppression of {self.provider}, with a reason", "✓")
+        return reference
 
     def report(self, ticket: str, name: str, details: dict[str, str]) -> None:
         """Give in what SES would publish about the decision of a ticket."""
@@ -234,7 +235,7 @@ class _Story:
             self.say("nothing was due", "→")
         return worked
 
-    def show(self, tickets: tuple[str, str, str]) -> None:
+    def show(self, tickets: tuple[str, ...]) -> None:
         settings, command_line = self.installation.settings, self.installation.command_line
         echo()
         print_table(
