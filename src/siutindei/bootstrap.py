@@ -410,6 +410,19 @@ class Services:
             )
         )
 
+    @property
+    def held_mails(self) -> frozenset[str] | None:
+        """The notifications whose mails the maildir was given; None where it cannot be told."""
+        from siutindei.adapters.maildir import Maildir
+        from siutindei.app.ports import Unavailable
+
+        if not isinstance(self.mail, Maildir):
+            return None
+        try:
+            return self.mail.held()
+        except Unavailable:
+            return None
+
     @cached_property
     def ses_settings(self) -> SesSettings:
         """How the account at SES is set up."""

@@ -801,3 +801,19 @@ def test_addresses_survive(sender: str, recipient: str) -> None:
         assert parseaddr(unfolded["To"]) == ("", recipient)
         assert unfolded["Message-ID"] == f"<{ONE}@{domain}>"
         assert unfolded["References"] == f"<S00001@{domain}>"
+
+
+def test_a_maildir_knows_what_it_was_given(tmp_path: Path) -> None:
+    """Also what its reader has moved or taken out, and nothing that is to be forgotten."""
+    port = Maildir(tmp_path / "mail")
+    assert frozenset() == port.held()
+    ids = [f"{number:032x}" for number in range(4)]
+    for id in ids:
+        port.send(letter(id))
+    new, cur = tmp_path / "mail" / "new", tmp_path / "mail" / "cur"
+    (new / f"maildir-{ids[1]}").rename(cur / f"maildir-{ids[1]}:2,S")
+    (new / f"maildir-{ids[2]}").unlink()
+    port.forget(ids[3])
+    (new / "somebody-elses").touch()
+
+    assert frozenset(ids[:3]) == port.held()

@@ -14,14 +14,23 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from siutindei.adapters.memory_mail import MemoryMail
-from siutindei.app.books import MOST, PARKED_LONG, Account, Books, Reported, reconcile
+from siutindei.app.books import (
+    MOST,
+    PARKED_LONG,
+    Account,
+    Books,
+    Mails,
+    Reported,
+    compare,
+    reconcile,
+)
 from siutindei.app.ports import MailOutcomeUnknown, MailRefused, Recorded
 from siutindei.domain import challenge, grant, notification, person, report, ticket
 from siutindei.domain.catalogue import NAMES
 from siutindei.domain.personal import of
 from tests import strategies
 from tests.adapters.test_read_models import LONG, STEPS, Story
-from tests.app.world import ANN, World
+from tests.app.world import ANN, World, make_world
 from tests.aws_events import notified, published
 from tests.contracts import signed_up, submitted
 from tests.strategies import unhurried
@@ -657,3 +666,16 @@ def test_a_report_that_is_parked_for_long_is_found(world: World) -> None:
     assert () == before.findings
     assert report.stream("m-1") == finding.stream
     assert "m-1 has been reported of for 1 days, and no mail is known by that name" == finding.what
+
+
+def test_mails_are_compared_with_what_was_called_for(tmp_path: Path) -> None:
+    """A mail that nothing called for is strange; one that is not there is absent, and no more."""
+    world = make_world(tmp_path)
+    sent, due = world.notice_id(world.submit()), ""
+    world.drain()
+    due = world.notice_id(world.submit(user="user-2"))
+
+    assert Mails(held=1, strange=(), absent=0) == compare(world.store, {sent})
+    assert Mails(held=2, strange=tuple(sorted((due, "x"))), absent=1) == compare(
+        world.store, {due, "x"}
+    )

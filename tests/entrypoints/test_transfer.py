@@ -437,6 +437,24 @@ def test_after_a_restore_no_mail_goes_until_somebody_says_so(cli: Cli, files: Fi
     ]
 
 
+def test_mails_of_after_the_backup_are_found(cli: Cli, files: Files) -> None:
+    """The maildir has what was mailed after the backup was made, and `doctor --deep` says so."""
+    path = files.folder / "a.db"
+    cli("ticket", "list")
+    cli("database", "backup", str(path))
+    cli.access()
+    cli("worker", "--once")
+    whole = cli.json("doctor", "--deep")
+    cli.seams.pop("store", None)
+    restore(cli, path)
+    resume(cli)
+    found = cli.json("doctor", "--deep", code=1)
+
+    assert {"held": 1, "strange": 0, "absent": 0} == whole["mails"]
+    assert {"held": 1, "strange": 1, "absent": 0} == found["mails"]
+    assert "the maildir has 1 mails that nothing here asked for" in found["problems"][0]["what"]
+
+
 def test_what_a_report_names_is_not_sent_again_after_a_restore(cli: Cli, files: Files) -> None:
     """A mail that was sent after the backup is known to be, once its report is in."""
     cli.access()

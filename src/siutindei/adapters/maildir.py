@@ -38,6 +38,7 @@ _FOLDERS: Final = ("tmp", "new", "cur")
 #: are no subfolders to a mail reader.)
 _DELIVERED: Final = ".delivered"
 _FORGOTTEN: Final = ".forgotten"
+_PREFIX: Final = "maildir-"
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 #: The specification sets flags apart from the name with a colon.
 _FLAGS: Final = ":"
@@ -137,6 +138,24 @@ class Maildir:
         except (ports.Unavailable, ports.Unusable):
             raise ports.Unavailable(f"the mail was not removed: {_LOCKED}") from None
 
+    def held(self) -> frozenset[str]:
+        """Give the notifications whose mails were delivered here and are not to be forgotten.
+
+        A mail that its reader has taken out is still one of them.
+
+        Raises:
+            Unavailable: the mailbox cannot be read.
+        """
+        names: set[str] = set()
+        try:
+            for folder in ("new", "cur", _DELIVERED):
+                with suppress(FileNotFoundError):
+                    names.update(entry.name for entry in (self.path / folder).iterdir())
+        except OSError as error:
+            raise ports.Unavailable(_why("the maildir cannot be read", error)) from None
+        own = (name.partition(_FLAGS)[0].partition(_PREFIX) for name in names)
+        return frozenset(id for before, prefix, id in own if prefix and not before)
+
     def _deliver(self, mail: Mail) -> str:
         name = _name(mail.notification_id)
         draft: Path | None = None
@@ -235,7 +254,7 @@ class Maildir:
 
 def _name(notification_id: str) -> str:
     """Name the file, which is also the id that the mail gets: what is stored is easily found."""
-    return f"maildir-{notification_id}"
+    return f"{_PREFIX}{notification_id}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -17,6 +17,8 @@ from siutindei.domain import grant, notification, policy, report, ticket
 from siutindei.domain.due import is_due
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from siutindei.app.ports import EventStore, Recorded
 
 #: More findings than these are only counted: a broken history may have one for every event.
@@ -144,6 +146,42 @@ def reconcile(store: EventStore, *, at: datetime) -> Books:
     for entry in store.read():
         reading.read(entry)
     return reading.close(at)
+
+
+@attrs.frozen(kw_only=True)
+class Mails:
+    """What a mail adapter that can tell has, against what the history says.
+
+    Attributes:
+        held: how many mails it was given.
+        strange: the notifications of those that nobody here called for; a restored backup does not
+            know of what was mailed after it was made.
+        absent: how many mails the history calls taken, and it was not given: another adapter was,
+            or its files are gone.
+    """
+
+    held: int
+    strange: tuple[str, ...]
+    absent: int
+
+
+def compare(store: EventStore, held: Collection[str]) -> Mails:
+    """Compare the mails that an adapter was given with the history.
+
+    Args:
+        store: the history.
+        held: the notifications whose mails it was given.
+    """
+    states = {
+        item.requested.id: item
+        for item in store.views.notifications()
+        if item.requested is not None
+    }
+    called = {id for id, state in states.items() if state.calls}
+    taken = {id for id, state in states.items() if state.message_ids}
+    return Mails(
+        held=len(held), strange=tuple(sorted(set(held) - called)), absent=len(taken - set(held))
+    )
 
 
 @attrs.frozen

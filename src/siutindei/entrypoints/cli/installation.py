@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from siutindei.app.books import reconcile
+from siutindei.app.books import compare, reconcile
 from siutindei.app.budgeting import misfits
 from siutindei.app.ports import PortError, Unusable
 from siutindei.domain import report
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from siutindei.app.books import Account, Books, Reported
+    from siutindei.app.books import Account, Books, Mails, Reported
 
 _OVERDUE: Final = timedelta(minutes=1)
 
@@ -78,14 +78,17 @@ def doctor(ctx: click.Context, deep: bool) -> None:
             books = _books(installation)
         except PortError as error:
             problems.append(_problem(error, "the books cannot be read: "))
+    mails = None
     if books is not None:
-        problems.extend(_unreconciled(installation, books))
+        mails = _mails(installation)
+        problems.extend((*_unreconciled(installation, books), *_strange(mails)))
     if installation.json:
         document: dict[str, Any] = {
             "ok": not problems,
             "problems": [attrs.asdict(problem) for problem in problems],
         }
-        print_json(document | ({"books": books and _counts(books)} if deep else {}))
+        more = {"books": books and _counts(books), "mails": mails and _counted(mails)}
+        print_json(document | (more if deep else {}))
     else:
         if books is not None:
             _print_books(books)
@@ -111,6 +114,26 @@ def _books(installation: Installation) -> Books | None:
     if damage is not None:
         raise Unusable(damage)
     return reconcile(services.store, at=services.clock.now())
+
+
+def _mails(installation: Installation) -> Mails | None:
+    """Compare the maildir with the history; None where mails go elsewhere, or it cannot be read."""
+    held = installation.services.held_mails
+    return None if held is None else compare(installation.services.store, held)
+
+
+def _strange(mails: Mails | None) -> Iterator[Problem]:
+    if mails is not None and mails.strange:
+        yield Problem(
+            f"the maildir has {len(mails.strange)} mails that nothing here asked for, "
+            f"{mails.strange[0]} the first",
+            "a backup was restored and they were sent after it was made, or another home delivers "
+            "there too; keep them elsewhere",
+        )
+
+
+def _counted(mails: Mails) -> dict[str, int]:
+    return {"held": mails.held, "strange": len(mails.strange), "absent": mails.absent}
 
 
 def _problem(error: PortError, prefix: str = "") -> Problem:
