@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from siutindei.adapters.memory_mail import MemoryMail
+from siutindei.app.lanes import halt_restored
 from siutindei.app.ports import (
     AccountHalted,
     MailNotSent,
@@ -472,3 +473,11 @@ def test_a_person_halts_and_resumes_a_lane(world: World) -> None:
     assert ["person", "person", None, None] == [state.why for state in (*halts, *resumes)]
     with pytest.raises(lane.NotHalted):
         lanes.resume(context(), "tickets", by="op", reason="again")
+
+
+def test_of_two_who_open_a_copy_one_halts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds under the lock that another was first does nothing more."""
+    monkeypatch.setattr(type(world.store), "is_copy", True)
+
+    assert not halt_restored(world.store, clock=world.clock, ids=world.services.ids)
+    assert {"codes": None, "tickets": None} == standing(world)

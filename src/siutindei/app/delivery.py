@@ -526,8 +526,7 @@ class Delivery:
             decided = decide(state, at)
             appended = append_with_reports(tx, events, decided, cause=newest, at=at)
             standing(tx, newest, appended, at)
-            if state.requested is not None:
-                self.consequences.follow(tx, state.requested, appended)
+            self.consequences.follow(tx, state, appended)
             return appended
 
         tries = 0

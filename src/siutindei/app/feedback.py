@@ -114,11 +114,7 @@ class Feedback:
             state = notification_of(events)
             decided = settle(state, said)
             appended = append_with_reports(tx, events, decided, cause=events[-1], at=now)
-            followed = (
-                ()
-                if state.requested is None
-                else self.consequences.follow(tx, state.requested, appended)
-            )
+            followed = self.consequences.follow(tx, state, appended)
             return Heard(
                 result="recorded" if appended else "known",
                 report=report,

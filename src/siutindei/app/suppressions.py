@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 import attrs
 
@@ -38,6 +38,8 @@ _SES_REASONS: Final[Mapping[suppression.Reason, Literal["BOUNCE", "COMPLAINT"]]]
     "complaint": "COMPLAINT",
     "ses": "BOUNCE",
 }
+#: What has consequences for an address.
+_REASONS: Final = (notification.Bounced, notification.Complained)
 Where = Literal["only_here", "only_at_ses", "lifted_here"]
 
 
@@ -56,24 +58,24 @@ class Consequences:
     limit: int
 
     def follow(
-        self, tx: Transaction, requested: notification.Requested, reported: Sequence[Recorded]
+        self, tx: Transaction, state: notification.Notification, reported: Sequence[Recorded]
     ) -> tuple[Recorded, ...]:
-        """Do what follows from reports that were recorded; give what was appended."""
-        return tuple(entry for report in reported for entry in self._follow(tx, requested, report))
+        """Do what follows from reports of a mail that were recorded; give what was appended."""
+        return tuple(entry for report in reported for entry in self._follow(tx, state, report))
 
     def _follow(
-        self, tx: Transaction, requested: notification.Requested, report: Recorded
+        self, tx: Transaction, state: notification.Notification, report: Recorded
     ) -> tuple[Recorded, ...]:
-        event = report.event
-        if not isinstance(event, notification.Bounced | notification.Complained):
+        event, requested = report.event, state.requested
+        if requested is None or not isinstance(event, _REASONS):
             return ()
         fingerprint, address = self._recipient(tx, requested)
         stream = suppression.stream(fingerprint)
         events = tx.load(stream)
-        state = suppression_of(events)
+        known = suppression_of(events)
         decided = (
             suppression.bounce(
-                state,
+                known,
                 fingerprint=fingerprint,
                 address=address,
                 evidence=report.id,
@@ -84,7 +86,7 @@ class Consequences:
             )
             if isinstance(event, notification.Bounced)
             else suppression.complain(
-                state,
+                known,
                 fingerprint=fingerprint,
                 address=address,
                 evidence=report.id,
@@ -300,6 +302,8 @@ class Suppressions:
                     ses.put(address, "COMPLAINT" if drift.reason == "complaint" else "BOUNCE")
                 case "lifted_here":
                     ses.delete(address)
+                case never:
+                    assert_never(never)
             report(drift)
             count += 1
         return count
