@@ -89,8 +89,8 @@ PINNED: Final = {
     ("notifications", 1): "e605fc4b2ce7a8b238567d8a82620e0b",
     ("grants", 1): "7910bc81b18e142fc5b2b92f29cd2179",
     ("messages", 1): "937b4c75d9ccad1a3d424fca9fff64dc",
-    ("suppressions", 1): "141984c3300b25390f3339b977e36213",
-    ("lanes", 1): "72913e4d0dbf2e2f5f5c671ede815482",
+    ("suppressions", 1): "da2f29ced3e4805f617e9d620b968de4",
+    ("lanes", 1): "4bec3cf85695d2942ecfa36eba99c015",
     ("sends", 1): "486df72da81fa260d4fbe47399c84147",
     ("reports", 1): "e627b6a98362465c79b0d42c8cb84eef",
 }

@@ -712,3 +712,13 @@ def test_whatever_comes_is_refused_or_imported(
 
 def _rows(services: Services) -> list[Any]:
     return stored(services, "stored_events")["stored_events"]
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_name_that_is_none_is_refused(places: Places, name: str) -> None:
+    """Neither an export nor a backup goes into nothing, or into a folder."""
+    services = places.services("sqlite")
+    services.sign_in.sign_up(context(), email="ann@example.com")
+    for write_to in (services.transfer.export, services.schema.backup):
+        with pytest.raises(Unusable, match="is no name of a file"):
+            write_to(name)

@@ -123,12 +123,10 @@ def test_a_code_waits_no_longer_than_it_lives(tmp_path: Path) -> None:
     early = world.drain()
     world.clock.advance(seconds=1)
 
-    assert ("deferred", "over_budget", started.expires_at) == (
-        waiting.status,
-        waiting.why,
-        waiting.due_at,
-    )
-    assert [] == early
+    assert ("deferred", "over_budget") == (waiting.status, waiting.why)
+    assert waiting.due_at is not None
+    assert waiting.due_at < started.expires_at
+    assert ["deferred"] == early
     assert ["withheld"] == world.drain()
     assert "expired" == world.notices(started.notification).why
 

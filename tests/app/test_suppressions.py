@@ -481,3 +481,29 @@ def test_of_two_who_open_a_copy_one_halts(world: World, monkeypatch: pytest.Monk
 
     assert not halt_restored(world.store, clock=world.clock, ids=world.services.ids)
     assert {"codes": None, "tickets": None} == standing(world)
+
+
+def test_a_code_goes_soon_after_its_lane_was_resumed(world: World) -> None:
+    """Somebody waits for it: it is looked at twice a minute, as long as it lives."""
+    lanes = world.services.lanes
+    lanes.halt(context(), "codes", by="op", reason="wrong text")
+    started = world.start(world.person(ANN), ANN)
+    lanes.resume(context(), "codes", by="op", reason="mended")
+    world.clock.advance(seconds=30)
+
+    assert started.mail is not None
+    assert "deferred" == started.mail.result
+    assert ["sent"] == world.drain()
+
+
+def test_who_halted_and_lifted_and_why_can_be_read(world: World) -> None:
+    """The words of the people who decided are shown to whoever looks."""
+    halted = world.services.lanes.halt(context(), "tickets", by="op", reason="wrong text")
+    add(world)
+    lifted = lift(world)
+    note = world.services.lanes.all()["tickets"].note
+
+    assert ("op", "wrong text") == (halted.by, halted.note and halted.note.text)
+    assert note is not None
+    assert "wrong text" == note.text
+    assert ("a***@example.com", "a new mailbox") == (lifted.address, lifted.lifted_because)

@@ -127,7 +127,10 @@ def test_a_person_halts_and_resumes() -> None:
     resumed = lane.Resumed(how="person", by="bob", note=NOTE, at=START)
     given(lane).when(lane.halt, **halt).then(by_hand())
     given(lane, halted()).when(lane.halt, **halt).then(by_hand())
-    given(lane, by_hand("restored")).when(lane.halt, **halt).then()
+    given(lane, by_hand()).when(lane.halt, **halt).then()
+    given(lane, by_hand()).when(lane.halt, **halt | {"why": "restored"}).then()
+    # Somebody has a reason of their own: the reports that are in do not undo it unseen.
+    given(lane, by_hand("restored")).when(lane.halt, **halt).then(by_hand())
     given(lane, by_hand()).when(lane.resume, **resume).then(resumed)
     given(lane, halted()).when(lane.resume, **resume).then(resumed)
     given(lane).when(lane.resume, **resume).then_raises(lane.NotHalted)

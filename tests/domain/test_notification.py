@@ -665,13 +665,19 @@ def test_a_call_is_put_off() -> None:
 
 
 def test_a_code_is_put_off_no_longer_than_it_lives() -> None:
-    """When its time is over it is looked at, and withheld."""
-    expires_at = START + timedelta(seconds=300)
-    deferred = notification.Deferred(until=expires_at, why="over_budget", rule="rule.v1", at=START)
+    """It is looked at twice a minute; when its time is over it is withheld."""
+    expires_at, look = START + timedelta(seconds=300), START + notification.LOOK
+    deferred = notification.Deferred(until=look, why="over_budget", rule="rule.v1", at=START)
     put_off(CODE, until=expires_at + JUST).then(deferred)
+    put_off(CODE, until=look - JUST).then(attrs.evolve(deferred, until=look - JUST))
 
+    assert "send" == notification.next_step(state_of(CODE, deferred), at=look)
     assert "expire" == notification.next_step(state_of(CODE, deferred), at=expires_at)
-    put_off(CODE, until=expires_at - JUST).then(attrs.evolve(deferred, until=expires_at - JUST))
+    soon = expires_at - JUST
+    late = notification.defer(
+        state_of(CODE, deferred), until=expires_at + JUST, why="over_budget", rule="r", at=soon
+    )
+    assert expires_at == late[0].until  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

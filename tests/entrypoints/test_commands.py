@@ -360,7 +360,8 @@ def test_a_dead_letter_is_looked_at_and_redriven(tmp_path: Path, clock: VirtualC
     assert "1 dead letters wait" in cli.json("doctor", code=1)["problems"][0]["what"]
     redrive = ("dead-letter", "redrive", "--all", "--by", "ops-1")
     assert cli.json(*redrive, "--dry-run") == {"items": [letter], "dry_run": True}
-    assert cli.json(*redrive) == {"items": [letter], "dry_run": False}
+    done = {"items": [letter], "dry_run": False, "done": "redriven"}
+    assert cli.json(*redrive) == done
     assert cli.json("dead-letter", "list") == {"items": []}
     assert cli.json("worker", "--once")["sent"] == 1
     assert "nothing to redrive\n" == cli(*redrive).out

@@ -15,7 +15,7 @@ from siutindei.app.ports import MailNotSent, MailOutcomeUnknown, MailRefused, Un
 from siutindei.entrypoints import api, cognito, feedback, processor, runtime, sweep
 from siutindei.entrypoints.metrics import METRICS, NAMESPACE
 from tests.app.world import World, make_world
-from tests.aws_events import batch, published, record
+from tests.aws_events import batch, notified, published, record
 from tests.entrypoints import gateway, pool
 from tests.support import VirtualClock, context
 
@@ -99,7 +99,8 @@ def reports(world: World) -> dict[str, Any]:
         world.drain()
         found.append(record(published(kind, tag=id, message_id=f"m-{kind}"), id=kind))
     odd = [record(published("Bounce"), id="e"), record(published("Open"), id="f"), record("{")]
-    return batch(*found, found[0], *odd)
+    early = record(notified("Bounce", message_id="not-yet"), id="g")
+    return batch(*found, found[0], *odd, early)
 
 
 def test_every_metric_is_written_as_the_list_says(

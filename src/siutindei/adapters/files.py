@@ -37,6 +37,9 @@ def whole(path: Path) -> Iterator[Path]:
         Unusable: there is a file already, or its folder cannot be written.
         Unavailable: the disk is full.
     """
+    if not path.name:
+        msg = f"{str(path)!r} is no name of a file; name one"
+        raise Unusable(msg)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
     try:
         if path.exists():

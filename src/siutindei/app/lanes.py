@@ -32,7 +32,8 @@ class Lanes:
 
     def all(self) -> Mapping[lane.Name, lane.Lane]:
         """Say how every lane stands."""
-        return self.store.views.lanes()
+        found = self.store.views.lanes()
+        return {name: self.store.open_all(state) for name, state in found.items()}
 
     def halt(self, context: Context, name: lane.Name, *, by: object, reason: object) -> lane.Lane:
         """Let no mail of a lane go until somebody resumes it.
@@ -74,7 +75,8 @@ class Lanes:
         def work(tx: Transaction) -> lane.Lane:
             events = tx.load(stream, newest=lane.NEWEST)
             decided = decide(lane_of(events), self.clock.now())
-            return lane_of([*events, *tx.append(stream, version_of(events), decided)])
+            appended = tx.append(stream, version_of(events), decided)
+            return tx.open_all(lane_of([*events, *appended]))
 
         try:
             return transact(self.store, context, work)

@@ -120,6 +120,7 @@ class Listed:
         state: what is known of it.
         active: whether nothing is mailed to it now.
         note: why a person decided it, in their words.
+        lifted_because: why a person lifted it last, in theirs.
     """
 
     fingerprint: str
@@ -127,6 +128,7 @@ class Listed:
     state: suppression.Suppression
     active: bool
     note: str | None
+    lifted_because: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -358,10 +360,9 @@ class Suppressions:
     # --- showing ----------------------------------------------------------------------------------
 
     def _clear(self, state: suppression.Suppression) -> str | None:
-        found = state.suppressed
-        if found is None or found.address is None:
+        if state.address is None:
             return None
-        opened = self.store.open(found.address)
+        opened = self.store.open(state.address)
         return None if opened.is_erased else opened.text
 
     def _listed(
@@ -373,13 +374,15 @@ class Suppressions:
     ) -> Listed:
         opens = opens or self.store.open
         found = state.suppressed
-        address = opens(found.address) if found is not None and found.address else ERASED
+        address = opens(state.address) if state.address is not None else ERASED
+        lifted = state.lifted
         return Listed(
             fingerprint=fingerprint,
             address=ERASED.text if address.is_erased else mask(address.text),
             state=state,
             active=state.is_active(at),
             note=opens(found.note).text if found is not None and found.note else None,
+            lifted_because=None if lifted is None else opens(lifted.reason).text,
         )
 
 

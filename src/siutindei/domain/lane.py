@@ -105,6 +105,8 @@ class Lane:
         error: what the mail service said last.
         failures: how many mails have tried in vain.
         probe_at: when one may try; None when a person has to resume it.
+        by: who halted it, where a person did.
+        note: why, in their words.
         probing: the mail that tries.
         changed_at: when something last happened.
     """
@@ -115,6 +117,8 @@ class Lane:
     error: str | None = None
     failures: int = 0
     probe_at: datetime | None = None
+    by: str | None = None
+    note: Personal | None = None
     probing: str | None = None
     changed_at: datetime | None = None
 
@@ -149,6 +153,8 @@ def evolve(state: Lane, event: Event) -> Lane:
                 error=event.error,
                 failures=event.failures,
                 probe_at=event.probe_at,
+                by=event.by,
+                note=event.note,
                 probing=None,
                 changed_at=event.at,
             )
@@ -228,8 +234,8 @@ def succeed(lane: Lane, *, notification: str, began: datetime, at: datetime) -> 
 def halt(
     lane: Lane, *, why: Literal["restored", "person"], by: str, note: Personal, at: datetime
 ) -> tuple[Event, ...]:
-    """Halt the lane until a person resumes it; quiet when it is."""
-    if lane.why in {"restored", "person"}:
+    """Halt the lane until a person resumes it; quiet when it is, for that reason."""
+    if lane.why == why or (lane.why == "person" and why == "restored"):
         return ()
     return (Halted(why=why, since=lane.since or at, by=by, note=note, at=at),)
 

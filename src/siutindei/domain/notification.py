@@ -67,6 +67,8 @@ BACKOFF: Final[Mapping[Kind, tuple[timedelta, ...]]] = {
     "ticket_received": (timedelta(seconds=30), timedelta(seconds=120)),
     "ticket_decided": (timedelta(seconds=30), timedelta(seconds=120)),
 }
+#: How often one looks whether a mail that waits, and that somebody waits for, can go.
+LOOK: Final = timedelta(seconds=30)
 #: May be mailed again when nobody can tell whether it was sent, after the settle time.
 RESENT_AFTER_UNKNOWN: Final[Mapping[Kind, bool]] = {
     "sign_in_code": False,
@@ -703,12 +705,12 @@ def defer(
 ) -> tuple[Event, ...]:
     """Put it off: no attempt is burnt, and nothing is lost; quiet unless it would be sent now.
 
-    What is of no use after a while is looked at again then, and withheld.
+    What is of no use after a while is looked at every `LOOK`, and in the end withheld.
     """
     if notification.requested is None or next_step(notification, at=at) != "send":
         return ()
     expires_at = notification.requested.expires_at
-    until = until if expires_at is None else min(until, expires_at)
+    until = until if expires_at is None else min(until, expires_at, at + LOOK)
     return (Deferred(until=until, why=why, rule=rule, at=at),)
 
 

@@ -109,6 +109,7 @@ class Suppression:
 
     Attributes:
         suppressed: why it is not mailed to; None when it is, as far as nobody's time is over.
+        address: the address, as far as it was ever known.
         since: since when.
         lifted: the newest lifting.
         soft: soft bounces that may still count, by the id of their feedback.
@@ -117,6 +118,7 @@ class Suppression:
     """
 
     suppressed: Suppressed | None = None
+    address: Personal | None = None
     since: datetime | None = None
     lifted: Lifted | None = None
     soft: tuple[SoftBounced, ...] = ()
@@ -145,7 +147,11 @@ def evolve(state: Suppression, event: Event) -> Suppression:
         case Suppressed():
             since = event.at if state.suppressed is None else state.since
             return attrs.evolve(
-                state, suppressed=event, since=since, heard=_heard(state, event.feedback_id)
+                state,
+                suppressed=event,
+                address=event.address or state.address,
+                since=since,
+                heard=_heard(state, event.feedback_id),
             )
         case Lifted():
             # What was counted before is forgiven with it.

@@ -82,6 +82,7 @@ METRICS: Final = (
     Metric("ReportsRecorded", ("feedback",), "reports that said something new of a mail of ours"),
     Metric("ReportsKnown", ("feedback",), "reports that said nothing new"),
     Metric("ReportsIgnored", ("feedback",), "reports of what we have no use for"),
+    Metric("ReportsParked", ("feedback",), "reports of mails that are not known yet"),
     Metric("ReportsNotOurs", ("feedback",), "reports of mails that are not ours"),
     Metric("ReportsUnreadable", ("feedback",), "messages that are no report"),
     Metric("ReportsNotNow", ("feedback",), "reports that could not be recorded"),

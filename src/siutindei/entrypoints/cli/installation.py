@@ -280,7 +280,9 @@ def _senders(installation: Installation) -> Iterator[Problem]:
     services = installation.services
     for name, state in services.lanes.all().items():
         if state.why is not None:
-            resume = f"see docs/lanes.md, then {installation.command_line('lane', 'resume', name)}"
+            resume = (
+                f"see docs/suppression.md, then {installation.command_line('lane', 'resume', name)}"
+            )
             yield Problem(
                 f"no mail of the lane {name} goes ({state.why}{_because(state.error)})",
                 "it tries again by itself" if state.probe_at else resume,

@@ -200,7 +200,8 @@ def redrive(
         letters = [service.show(id) for id in chosen]
     else:
         letters = service.redrive(installation.context(), chosen, by=by) if chosen else []
-    _print_letters(installation, letters, "nothing to redrive", dry_run=dry_run)
+    done = {} if dry_run else {"done": "redriven"}
+    _print_letters(installation, letters, "nothing to redrive", dry_run=dry_run, **done)
 
 
 @dead_letter.command(
@@ -225,7 +226,7 @@ def discard(
         if chosen
         else []
     )
-    _print_letters(installation, letters, "nothing to discard")
+    _print_letters(installation, letters, "nothing to discard", done="discarded")
 
 
 def _chosen(installation: Installation, ids: tuple[str, ...], *, every: bool) -> list[str]:
@@ -242,7 +243,7 @@ def _print_letters(
     if installation.json:
         print_json({"items": [_letter(letter) for letter in letters]} | more)
     else:
-        _print_table(letters, empty)
+        _print_table(letters, empty, more.get("done"))
 
 
 def _letter(letter: DeadLetter) -> dict[str, Any]:
@@ -276,9 +277,12 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _print_table(letters: list[DeadLetter], empty: str) -> None:
+def _print_table(letters: list[DeadLetter], empty: str, done: object = None) -> None:
     print_table(
-        ("id", "what", "kind", "ticket", "whose fault", "since", "calls", "last error", "redrive"),
+        (
+            *("id", "what", "kind", "ticket", "whose fault", "since", "calls", "last error"),
+            "redrive" if done is None else "done",
+        ),
         (
             (
                 letter.id,
@@ -289,7 +293,7 @@ def _print_table(letters: list[DeadLetter], empty: str) -> None:
                 letter.since,
                 letter.calls,
                 letter.last_error,
-                _prospect(letter),
+                done if done is not None and letter.no_op is None else _prospect(letter),
             )
             for letter in letters
         ),

@@ -26,6 +26,8 @@ _EXAMPLE: Final = "ann@example.com"
 _COLUMNS: Final = (
     *("fingerprint", "address", "active", "reason", "since", "expires_at", "evidence"),
 )
+_LIFTED: Final = ("lifted_at", "lifted_by", "lifted_because")
+_LANE: Final = ("name", "halted", "why", "since", "next_try", "error", "by", "note")
 _DRIFTS: Final = {
     "only_here": "here alone",
     "only_at_ses": "at SES alone",
@@ -63,8 +65,9 @@ def list_(installation: Installation, every: bool, reveal: bool, by: str) -> Non
         print_json({"items": items})
         return
     print_table(
-        ("fingerprint", "address", "suppressed", "reason", "since", "until", "evidence"),
-        ([item[name] for name in _COLUMNS] for item in items),
+        ("fingerprint", "address", "suppressed", "reason", "since", "until", "evidence")
+        + (("lifted", "by", "because") if every else ()),
+        ([item[name] for name in (*_COLUMNS, *(_LIFTED if every else ()))] for item in items),
         empty="nobody is suppressed",
     )
 
@@ -84,6 +87,7 @@ def _document(one: Listed) -> dict[str, Any]:
         "soft_bounces": len(one.state.soft),
         "lifted_at": iso(lifted.at if lifted else None),
         "lifted_by": lifted and lifted.by,
+        "lifted_because": one.lifted_because,
     }
 
 
@@ -217,6 +221,8 @@ def _print_lanes(
             "why": state.why,
             "since": iso(state.since),
             "error": state.error,
+            "by": state.by,
+            "note": state.note and state.note.text,
             "failures": state.failures,
             "next_try": iso(state.probe_at),
         }
@@ -226,10 +232,7 @@ def _print_lanes(
         print_json({"items": items})
         return
     print_table(
-        ("lane", "halted", "why", "since", "next try", "error"),
-        (
-            [item[name] for name in ("name", "halted", "why", "since", "next_try", "error")]
-            for item in items
-        ),
+        ("lane", "halted", "why", "since", "next try", "error", "by", "note"),
+        ([item[name] for name in _LANE] for item in items),
         empty="",
     )
