@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ import attrs
 import msgspec
 import psycopg
 
+from infrastructure.template import REGION
+from siutindei.adapters import aws, ses
 from siutindei.adapters.maildir import Maildir
 from siutindei.adapters.smtp import SmtpMail
 from siutindei.app.books import reconcile
@@ -60,7 +63,7 @@ if TYPE_CHECKING:
     from siutindei.domain.mail import Mail
 
 Database = Literal["sqlite", "postgresql"]
-Port = Literal["maildir", "smtp"]
+Port = Literal["maildir", "smtp", "ses"]
 #: What the one who asked does when no answer came: asks again at once, or never.
 Asker = Literal["again", "gone", "nobody"]
 
@@ -195,22 +198,18 @@ class Installation:
     Attributes:
         home: the home.
         database: the address of the database; None for the file in the home.
-        relay: the mail server; None for a mailbox in the home.
+        relay: the mail server, or the address of SES; None for a mailbox in the home.
     """
 
     home: Path
     database: str | None
-    relay: Relay | None
+    relay: Relay | str | None
 
     def open(self, process: int, at: datetime) -> World:
         """Open it, as a process of its own would."""
         environment = {} if self.database is None else {"SIUTINDEI_DATABASE": self.database}
         clock = VirtualClock(at)
-        port = (
-            ScriptedMail(self.home, Maildir(self.home / "mail", now=clock.now), is_scripted=True)
-            if self.relay is None
-            else ScriptedMail(self.home, SmtpMail(self.relay, now=clock.now), is_scripted=False)
-        )
+        port = ScriptedMail(self.home, self._port(clock), is_scripted=self.relay is None)
         queue = FileQueue(self.home)
         keys = dict.fromkeys(("vault_keys", "code_keys", "index_key"), RING)
         services = build(
@@ -223,6 +222,15 @@ class Installation:
             **keys,
         )
         return _world(services, self.home, clock, port)
+
+    def _port(self, clock: VirtualClock) -> Any:
+        if self.relay is None:
+            return Maildir(self.home / "mail", now=clock.now)
+        if isinstance(self.relay, Relay):
+            return SmtpMail(self.relay, now=clock.now)
+        # As the product makes it; botocore finds the emulator in the environment.
+        made = aws.client("sesv2", region=REGION, read_timeout=ses.READ_TIMEOUT)
+        return ses.SesMail(client=made)
 
     def stored(self, *, after: int = 0) -> list[tuple[int, str]]:
         """Give the stored names of the events behind a position, with nothing of ours."""
@@ -631,7 +639,7 @@ def _tables(server: psycopg.Connection[Any]) -> list[str]:
     return sorted(name for (name,) in rows.fetchall())
 
 
-def _prepared(case: Case, home: Path, database: str | None, relay: Relay | None) -> Run:
+def _prepared(case: Case, home: Path, database: str | None, relay: Relay | str | None) -> Run:
     home.mkdir()
     (home / "directory.json").write_text(
         json.dumps(
@@ -660,7 +668,8 @@ def points(
 ) -> Iterator[Point]:
     """Kill a process at every point of some use cases."""
     with tempfile.TemporaryDirectory(prefix="siutindei-crash-") as folder:
-        served = nullcontext(None) if port == "maildir" else serving(Path(folder))
+        servers: dict[Port, Any] = {"smtp": serving, "ses": emulating}
+        served = servers[port](Path(folder)) if port in servers else nullcontext(None)
         with served as relay:
             for number, case in enumerate(cases):
                 made: Any = nullcontext(None)
@@ -706,6 +715,47 @@ def serving(folder: Path) -> Iterator[Relay]:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@contextmanager
+def emulating(folder: Path) -> Iterator[str]:
+    """Run the emulator's SES in a process of its own."""
+    import socket
+    import urllib.request
+
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    os.environ |= {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    nowhere = {"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0"}
+    served = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "HOME": str(folder)}
+    with (folder / "emulator.log").open("wb") as log:
+        emulator = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.emulated_ses", str(folder)],
+            env={**os.environ, **served, **nowhere, "MINISTACK_REGION": REGION},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_ministack/health", timeout=5).close()  # noqa: S310
+                break
+            except OSError:
+                if emulator.poll() is not None or time.monotonic() > until:
+                    raise AssertionError((folder / "emulator.log").read_text()) from None
+                time.sleep(0.05)
+        yield address
+    finally:
+        emulator.terminate()
+        emulator.wait(30)
 
 
 def _serve(folder: Path, ready: Path) -> None:

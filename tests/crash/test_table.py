@@ -146,6 +146,27 @@ def test_a_product_that_forgets_to_announce_its_calls_is_found_out() -> None:
     assert any("was handed over 2 times, and announced 1" in text for text in wrong)
 
 
+@pytest.mark.parametrize(
+    "only",
+    [
+        pytest.param("a notice, accepted", id="accepted"),
+        pytest.param("", marks=pytest.mark.soak, id="everything"),
+    ],
+)
+def test_over_ses_it_ends_as_over_smtp(only: str) -> None:
+    """Through the product's adapter and the emulator's SES: what follows is the same."""
+    ours, theirs = (points_of(start("sqlite", port, only)) for port in ("ses", "smtp"))
+
+    assert [] == [point for point in ours if point.wrong]
+    assert [told(point) for point in ours] == [told(point) for point in theirs]
+    assert killed(ours)
+
+
+def told(point: Point) -> tuple[object, ...]:
+    """Leave out what a mail server calls a mail."""
+    return (point.case, point.step, point.side, point.asker, point.there, point.twice)
+
+
 @pytest.mark.soak
 def test_every_point_on_postgresql() -> None:
     """On PostgreSQL a process dies before and after each step, too, and all is as on SQLite."""
