@@ -471,3 +471,17 @@ def test_any_text_is_a_report_or_refused(
     except Invalid as error:
         assert "report" == error.field  # noqa: PT017
     world.store.close()
+
+
+def test_an_old_rejection_says_nothing_of_a_newer_call_of_unknown_outcome(world: World) -> None:
+    """Repeated after a redrive, it makes no dead letter of what may have gone."""
+    id, message_id = sent(world)
+    report = published("Reject", tag=id, message_id=message_id)
+    hear(world, report)
+    world.services.dead_letters.redrive(context(), [id], by="op")
+    world.mail.then_raises(LOST, takes_it=True)
+    world.drain()
+    before = world.notices(id).status
+    again = hear(world, report)
+
+    assert ("unknown", "known", "unknown") == (before, again.result, world.notices(id).status)

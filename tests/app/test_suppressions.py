@@ -13,6 +13,7 @@ from siutindei.app.lanes import halt_restored
 from siutindei.app.ports import (
     AccountHalted,
     MailNotSent,
+    MailOutcomeUnknown,
     SesSuppression,
     Unusable,
     WholeAccountHalted,
@@ -507,3 +508,76 @@ def test_who_halted_and_lifted_and_why_can_be_read(world: World) -> None:
     assert note is not None
     assert "wrong text" == note.text
     assert ("a***@example.com", "a new mailbox") == (lifted.address, lifted.lifted_because)
+
+
+def test_an_address_that_nobody_proved_goes_with_who_gave_it(world: World) -> None:
+    """A sign-up that bounces keeps no address after an erasure; its fingerprint stays."""
+    user = world.person(ANN)
+    started = world.start(user, ANN)
+    assert started.notification is not None
+    report(world, started.notification, "Bounce")
+    before = world.services.suppressions.reveal(context(), by="op")
+    erase(world, user)
+    after = world.services.suppressions.reveal(context(), by="op")
+
+    assert [[ANN], ["[erased]"]] == [[one.address for one in found] for found in (before, after)]
+    assert after[0].active
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_a_report_of_a_mail_that_tried_resumes_its_lane(world: World, died: bool) -> None:
+    """Also when it comes before the call's own answer, or instead of it."""
+    world.submit()
+    world.mail.then_raises(PAUSED)
+    world.drain()
+    world.clock.advance(minutes=3)
+    send = world.mail.send
+
+    def heard_at_once(mail: Any) -> str:
+        message_id = send(mail)
+        hear(world, published("Delivery", tag=mail.notification_id, message_id=message_id))
+        if died:
+            raise KeyboardInterrupt
+        return message_id
+
+    world.mail.send = heard_at_once  # type: ignore[method-assign]
+    if died:
+        with pytest.raises(KeyboardInterrupt):
+            world.drain()
+    else:
+        world.drain()
+
+    assert {"codes": None, "tickets": None} == standing(world)
+    assert ["delivered"] == [item.status for item in world.store.views.notifications()]
+
+
+def test_a_clock_that_was_ahead_halts_a_lane_no_longer_than_any(world: World) -> None:
+    """What it wrote about the next try is not waited for."""
+    world.clock.advance(hours=40)
+    world.submit()
+    world.mail.then_raises(PAUSED)
+    world.drain()
+    world.clock.advance(hours=-40)
+    late = world.notice_id(world.submit(user="user-2", email=BOB))
+    for _ in range(3):
+        world.drain()
+        world.clock.advance(minutes=5)
+
+    assert "accepted" == world.notices(late).status
+    assert {"codes": None, "tickets": None} == standing(world)
+
+
+def test_a_report_of_a_clock_that_was_ahead_is_no_later_one(world: World) -> None:
+    """A mail of unknown outcome waits for reports of mails that were called for since, by now."""
+    world.clock.advance(days=400)
+    heard = decided(world, BOB)
+    report(world, heard, "Delivery")
+    world.clock.advance(days=-400)
+    world.mail.then_raises(MailOutcomeUnknown("no answer"))
+    lost = world.notice_id(world.submit())
+    for _ in range(4):
+        world.drain()
+        world.clock.advance(minutes=20)
+
+    assert "unknown" == world.notices(lost).status
+    assert 1 == world.notices(lost).calls

@@ -278,6 +278,20 @@ def test_a_message_of_no_use_any_more_is_removed(world: World, queue: MemoryQueu
     assert {"removed": 1} == swept(world)
 
 
+def test_a_mail_that_was_put_off_is_not_given_up(world: World, queue: MemoryQueue) -> None:
+    """Whoever could put it off could begin: its message is of no use, and the ledger knows it."""
+    id = world.notice_id(world.submit())
+    world.services.lanes.halt(context(), "tickets", by="op", reason="wrong text")
+    world.drain()
+    queue.lose()
+    queue._letters.append(queue._message(due(id), redriven="1"))
+    world.clock.advance(minutes=11)
+    found = world.services.sweep.run(context())
+
+    assert (1, 0, 1) == (found.removed, found.exhausted, found.nudged)
+    assert "deferred" == world.notices(id).status
+
+
 def test_a_mail_that_waits_is_not_given_up(world: World, queue: MemoryQueue) -> None:
     """Its next attempt is not due yet; nor is a grant ever given up in this way."""
     reference = world.submit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
+import attrs
 import pytest
 
 from siutindei.domain import lane
@@ -106,7 +107,7 @@ def test_a_mail_that_is_taken_resumes_the_lane() -> None:
     at = START + MINUTE
     succeed(halted(), probed(), began=at, at=START).then(RESUMED)
     succeed(halted(), id="m", began=at, at=START).then(RESUMED)
-    succeed(halted(), probed(), id="m", began=START, at=START).then()
+    succeed(halted(), probed(), id="m", began=START, at=at).then()
     succeed().then()
 
 
@@ -135,6 +136,15 @@ def test_a_person_halts_and_resumes() -> None:
     given(lane, halted()).when(lane.resume, **resume).then(resumed)
     given(lane).when(lane.resume, **resume).then_raises(lane.NotHalted)
     given(lane, by_hand(), resumed).when(lane.resume, **resume).then_raises(lane.NotHalted)
+
+
+def test_a_clock_that_was_ahead_halts_nothing_for_long() -> None:
+    """A try that seems far off is due now, and a change of the future is in nobody's way."""
+    ahead = START + timedelta(hours=40)
+
+    assert "probe" == given(lane, halted(1, ahead)).state.standing(START)
+    assert "wait" == given(lane, halted(5)).state.standing(START)
+    fail(attrs.evolve(RESUMED, at=ahead)).then(halted())
 
 
 def test_how_a_lane_stands() -> None:

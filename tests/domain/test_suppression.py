@@ -271,8 +271,21 @@ def test_a_person_lifts_it() -> None:
 
 def test_what_was_lifted_is_suppressed_by_the_next_bounce() -> None:
     """Evidence that is new counts; the old one does not come back."""
-    bounce(suppressed(), LIFTED, feedback_id="f-2").then(suppressed(feedback_id="f-2"))
-    bounce(suppressed(), LIFTED, feedback_id="f-1").then()
+    later = START + DAY
+    again = suppressed(feedback_id="f-2", at=later)
+    bounce(suppressed(), LIFTED, feedback_id="f-2", at=later).then(again)
+    bounce(suppressed(), LIFTED, feedback_id="f-1", at=later).then()
+
+
+def test_what_was_before_a_lifting_is_decided_about() -> None:
+    """A bounce that is heard of late does not undo what a person decided after it."""
+    bounce(suppressed(), LIFTED, feedback_id="f-2").then()
+    bounce(suppressed(), LIFTED, feedback_id="f-2", verdict="soft").then()
+    complain(suppressed(), LIFTED, feedback_id="f-2").then()
+
+
+def test_a_lifting_forgives() -> None:
+    """What was counted before it does not count afterwards."""
     assert () == given(suppression, soft(1), soft(2), suppressed(), LIFTED).state.soft
 
 

@@ -268,14 +268,16 @@ class SqlViews:
         row = self._row("SELECT notification FROM {messages} WHERE message_id = ?", (message_id,))
         return None if row is None else str(row["notification"])
 
-    def is_heard_of(self, kinds: Sequence[notification.Kind], *, after: datetime) -> bool:
-        """Whether anything was reported of a mail of these kinds whose call came after a moment."""
+    def is_heard_of(
+        self, kinds: Sequence[notification.Kind], *, after: datetime, until: datetime
+    ) -> bool:
+        """Whether anything was reported of a mail of these kinds that was called for meanwhile."""
         reported = ("delivered", "delayed", "bounced", "complained")
         row = self._row(
             "SELECT 1 FROM {sends} JOIN {notifications} ON id = notification"
-            f" WHERE at > ? AND status IN ({', '.join('?' * len(reported))})"
+            f" WHERE at > ? AND at <= ? AND status IN ({', '.join('?' * len(reported))})"
             f" AND kind IN ({', '.join('?' * len(kinds))}) LIMIT 1",
-            (micros(after), *reported, *kinds),
+            (micros(after), micros(until), *reported, *kinds),
         )
         return row is not None
 

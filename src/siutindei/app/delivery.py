@@ -92,6 +92,10 @@ _Write = Callable[[], mails.Mail]
 _Standing = Callable[["Transaction", Recorded, "Sequence[Recorded]", datetime], None]
 
 
+def _unchanged(*_: object) -> None:
+    """Leave every lane as it is."""
+
+
 @attrs.frozen(kw_only=True)
 class Outcome:
     """What became of one look at a notification or grant.
@@ -334,7 +338,7 @@ class Delivery:
         """Whether reports come in for the same sender's later mails: the way for them is open."""
         lane_of_it = notification.LANES[kind]
         kinds = [one for one in notification.KINDS if notification.LANES[one] == lane_of_it]
-        return tx.views.is_heard_of(kinds, after=after)
+        return tx.views.is_heard_of(kinds, after=after, until=self.clock.now())
 
     def _hindered(
         self,
@@ -355,7 +359,7 @@ class Delivery:
         halted = lane_of(events)
         standing = halted.standing(at)
         if standing == "wait":
-            until = halted.probe_at or at + lane.WAIT
+            until = min(halted.probe_at or at + lane.WAIT, at + lane.WAIT)
             return notification.defer(state, until=until, why="lane_halted", rule=lane.RULE, at=at)
         # In the transaction that announces the call: nobody else takes the same room meanwhile.
         sends = tx.views.sends(since=at - budget.WINDOW)
@@ -481,7 +485,7 @@ class Delivery:
         """Make the announced call, and record its outcome."""
         attempt = call.outcome.attempt
         decide: _Decide
-        standing: _Standing = partial(_succeeded, mail)
+        standing: _Standing = _unchanged
         if self.clock.now() + self.mail.time_out > call.deadline:
             # Whoever looks at it after the deadline takes the call for ended: it must not be made
             # any more (this process stood still, or announcing the call took too long). No call,
@@ -516,7 +520,7 @@ class Delivery:
         context: Context,
         newest: Recorded,
         decide: _Decide,
-        standing: _Standing = lambda *_: None,
+        standing: _Standing = _unchanged,
     ) -> tuple[Recorded, ...]:
         """Record an outcome, and try again while the store is busy: what was sent was sent."""
 
@@ -634,22 +638,6 @@ class Delivery:
                 self.directory.set_stars(grant_id=key, user=requested.user, stars=change.stars)
             case never:
                 assert_never(never)
-
-
-def _succeeded(
-    mail: mails.Mail, tx: Transaction, call: Recorded, outcome: Sequence[Recorded], at: datetime
-) -> None:
-    """Resume a halted lane whose mail was taken, and all lanes that the whole account halted."""
-    if not any(isinstance(entry.event, notification.Accepted) for entry in outcome):
-        return
-    for name, state in tx.views.lanes().items():
-        if name == mail.lane or state.whole:
-            stream = lane.stream(name)
-            events = tx.load(stream, newest=lane.NEWEST)
-            decided = lane.succeed(
-                lane_of(events), notification=mail.notification_id, began=_began(call), at=at
-            )
-            tx.append(stream, version_of(events), decided, cause=outcome[-1])
 
 
 def _halted(

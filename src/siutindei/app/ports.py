@@ -630,8 +630,10 @@ class Views(Protocol):
     def find_message(self, message_id: str) -> str | None:
         """Give the notification that the mail port took under an id."""
 
-    def is_heard_of(self, kinds: Sequence[notification.Kind], *, after: datetime) -> bool:
-        """Whether anything was reported of a mail of these kinds whose call came after a moment."""
+    def is_heard_of(
+        self, kinds: Sequence[notification.Kind], *, after: datetime, until: datetime
+    ) -> bool:
+        """Whether anything was reported of a mail of these kinds that was called for meanwhile."""
 
     def sends(self, *, since: datetime) -> Sends:
         """Count the mails that were announced after `since`, and are not known not to be sent."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 import attrs
 
 from siutindei.app.commands import first_answer, transact
-from siutindei.app.folding import suppression_of, version_of
+from siutindei.app.folding import person_of, suppression_of, version_of
 from siutindei.app.identity import someone
 from siutindei.app.ports import (
     AddressBook,
@@ -23,7 +23,7 @@ from siutindei.app.ports import (
     Ids,
     SesSuppressions,
 )
-from siutindei.domain import fields, notification, suppression
+from siutindei.domain import fields, notification, person, suppression
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.mail import Senders
 from siutindei.domain.personal import ERASED, Personal, address_owner, of
@@ -105,9 +105,14 @@ class Consequences:
             fingerprint = self.addresses.fingerprint(support)
             return fingerprint, of(address_owner(fingerprint), support)
         opened = tx.open(requested.recipient)
-        # It belongs to the address from now on, whoever has it.
-        known = None if opened.is_erased else of(address_owner(requested.fingerprint), opened.text)
-        return requested.fingerprint, known
+        if opened.is_erased:
+            return requested.fingerprint, None
+        # It belongs to the address, whoever has it; but one that nobody has proved is the claim of
+        # the person who gave it, and goes with them.
+        user = requested.user or ""
+        proved = person_of(tx.load(person.stream(user))).proof(requested.fingerprint)
+        owner = user if proved is None else address_owner(requested.fingerprint)
+        return requested.fingerprint, of(owner, opened.text)
 
 
 @attrs.frozen(kw_only=True)

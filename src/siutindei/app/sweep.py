@@ -193,7 +193,8 @@ class Sweep:
             return "remove" if found.discarded else "leave"
         if not letter.was_redriven:
             return "redrive"
-        if found.due_at is None:
+        if found.due_at is None or found.status == "deferred":
+            # Somebody could begin, and put it off: the ledger says when it is due.
             return "remove"
         is_mail = isinstance(found, notification.Notification)
         return "exhaust" if is_mail and is_due(found.due_at, at=self.clock.now()) else "leave"

@@ -13,7 +13,6 @@ from typing import Final, Literal, assert_never, get_args
 
 import attrs
 
-from siutindei.domain.due import is_due
 from siutindei.domain.errors import Refused
 from siutindei.domain.personal import Personal
 
@@ -28,6 +27,8 @@ NAMES: Final[tuple[Name, ...]] = get_args(Name)
 RULE: Final = "lane.halted_lanes_wait.v1"
 #: How long until one mail may try, after the first failure, the second, and so on.
 PROBES: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 10))
+#: No mail that may try is farther off.
+FARTHEST: Final = PROBES[-1] + timedelta(minutes=1)
 #: How long a mail waits where only a person can say more.
 WAIT: Final = timedelta(minutes=10)
 #: As many of the newest events of a lane's stream say how it stands.
@@ -122,18 +123,24 @@ class Lane:
     probing: str | None = None
     changed_at: datetime | None = None
 
-    def is_news(self, notification: str, *, began: datetime) -> bool:
+    def is_news(self, notification: str, *, began: datetime, at: datetime) -> bool:
         """Whether the outcome of a call says anything new.
 
-        What a call met that began before the lane last changed is known by now, or over.
+        What a call met that began before the lane last changed is known by now, or over. A change
+        of the future was written by a clock that was ahead.
         """
-        return self.changed_at is None or began > self.changed_at or self.probing == notification
+        changed = self.changed_at
+        return changed is None or began > changed or changed > at or self.probing == notification
 
     def standing(self, at: datetime) -> Standing:
         """Say whether mail goes, one may try, or all waits."""
         if self.why is None:
             return "go"
-        return "probe" if self.probe_at is not None and is_due(self.probe_at, at=at) else "wait"
+        if self.probe_at is None:
+            return "wait"
+        # Nothing is put off for longer: that was written by a clock that was ahead.
+        is_time = self.probe_at <= at or self.probe_at > at + FARTHEST
+        return "probe" if is_time else "wait"
 
 
 INITIAL: Final = Lane()
@@ -188,7 +195,7 @@ def fail(
 
     Quiet when that is no news, and when the lane waits for a person.
     """
-    if not lane.is_news(notification, began=began) or lane.why in {"restored", "person"}:
+    if not lane.is_news(notification, began=began, at=at) or lane.why in {"restored", "person"}:
         return ()
     failures = lane.failures + 1
     return (
@@ -226,7 +233,7 @@ def probe(lane: Lane, *, notification: str, until: datetime, at: datetime) -> tu
 
 def succeed(lane: Lane, *, notification: str, began: datetime, at: datetime) -> tuple[Event, ...]:
     """Resume the lane because the mail service took a mail of it; quiet unless that is news."""
-    if lane.why != "account" or not lane.is_news(notification, began=began):
+    if lane.why != "account" or not lane.is_news(notification, began=began, at=at):
         return ()
     return (Resumed(how="accepted", at=at),)
 

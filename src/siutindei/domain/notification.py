@@ -652,7 +652,9 @@ def reject(
     Quiet when that is known, and when it is said of an earlier call than the newest.
     """
     accepted = _taken(notification, message_id, at=at)
-    newest = accepted or (notification.message_id == message_id and not notification.call_open)
+    # Of a newer call nobody knows under which id it was taken, if it was.
+    is_newest = not notification.call_open and notification.status != "unknown"
+    newest = accepted or (notification.message_id == message_id and is_newest)
     if not newest or notification.status not in _UNTIL_REJECTED:
         return ()
     return (

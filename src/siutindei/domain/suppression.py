@@ -208,7 +208,7 @@ def bounce(
         limit: as many soft bounces within `WINDOW` suppress.
         at: when it bounced. Bounces may be heard of in any order.
     """
-    if verdict == "none" or feedback_id in suppression.heard:
+    if verdict == "none" or _is_old(suppression, feedback_id, at):
         return ()
     if verdict == "hard":
         return _unless_for_good(
@@ -242,6 +242,12 @@ def bounce(
     )
 
 
+def _is_old(suppression: Suppression, feedback_id: str, at: datetime) -> bool:
+    """Whether a report is known, or of a time that a person has decided about since."""
+    lifted = suppression.lifted
+    return feedback_id in suppression.heard or (lifted is not None and at <= lifted.at)
+
+
 def _too_many(bounces: tuple[SoftBounced, ...], limit: int) -> datetime | None:
     """Give the newest moment at which too many bounces lie within the window before it."""
     times = sorted(one.at for one in bounces)
@@ -273,7 +279,7 @@ def complain(
 
     `not-spam` is no complaint: a receiver took a mail out of where it was put as one.
     """
-    if complaint_type == NOT_SPAM or feedback_id in suppression.heard:
+    if complaint_type == NOT_SPAM or _is_old(suppression, feedback_id, at):
         return ()
     return _unless_for_good(
         suppression,
