@@ -600,7 +600,9 @@ class Services:
                 self._read_models(store).complete(progress=lambda *_: None)
             # Before anybody reads: a backup that was restored may have brought keys back.
             self.erase_again(store)
-            self._halt_restored(store)
+            if self.settings.postgres_url is None:
+                # Only a backup of a file carries the mark.
+                self._halt_restored(store)
         except BaseException:
             store.close()
             raise

@@ -15,6 +15,7 @@ import signal
 import time
 from datetime import timedelta
 from email.parser import BytesHeaderParser
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -213,12 +214,12 @@ def ask(part: Part, wire: Connection) -> None:
         for number in numbers:
             name = f"{part.seed}-{number}"
             email = f"a{chance.randrange(part.people)}@example.com"
-            reference = _until_answered(lambda n=name, e=email: _submit(tickets, n, e))  # type: ignore[misc]
+            reference = _until_answered(partial(_submit, tickets, name, email))
             write(part.home / "submitted", reference)
             if number % 2:
                 done = context(f"decide-{name}")
                 decide = tickets.decline if number % 8 != 1 else _approve(tickets)
-                _until_answered(lambda d=decide, c=done, r=reference: d(c, r, by="admin-7"))  # type: ignore[misc]
+                _until_answered(partial(decide, done, reference, by="admin-7"))
                 write(part.home / "decided", reference)
         wire.send("done")
 
@@ -337,7 +338,7 @@ class _Reporter:
         """Ingest what is to be heard of by then."""
         while self.waiting and self.waiting[0][0] <= until:
             _, count, sent = heapq.heappop(self.waiting)
-            heard = _until_answered(lambda s=sent, c=count: self._hear(s, c))  # type: ignore[misc]
+            heard = _until_answered(partial(self._hear, sent, count))
             write(
                 self.part.home / "reports",
                 *(sent.notification_id, sent.message_id, sent.kind),

@@ -23,6 +23,7 @@ from siutindei.app.folding import (
     ticket_of,
     version_of,
 )
+from siutindei.app.lanes import halt_after
 from siutindei.app.ports import (
     AccountHalted,
     AddressBook,
@@ -89,11 +90,6 @@ Result = Literal[
 
 _Decide = Callable[[notification.Notification, datetime], tuple[notification.Event, ...]]
 _Write = Callable[[], mails.Mail]
-_Standing = Callable[["Transaction", Recorded, "Sequence[Recorded]", datetime], None]
-
-
-def _unchanged(*_: object) -> None:
-    """Leave every lane as it is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -485,7 +481,7 @@ class Delivery:
         """Make the announced call, and record its outcome."""
         attempt = call.outcome.attempt
         decide: _Decide
-        standing: _Standing = _unchanged
+        halted: AccountHalted | None = None
         if self.clock.now() + self.mail.time_out > call.deadline:
             # Whoever looks at it after the deadline takes the call for ended: it must not be made
             # any more (this process stood still, or announcing the call took too long). No call,
@@ -499,16 +495,14 @@ class Delivery:
         except MailRefused as problem:
             decide = _failed(attempt, "permanent", _text(problem))
         except AccountHalted as problem:
-            decide = _failed(attempt, "account", _text(problem))
-            whole = isinstance(problem, WholeAccountHalted)
-            standing = partial(_halted, mail, whole, _text(problem))
+            decide, halted = _failed(attempt, "account", _text(problem)), problem
         except MailNotSent as problem:
             decide = _failed(attempt, "transient", _text(problem))
         except Exception as problem:  # noqa: BLE001  # an adapter's fault must not stop the others
             decide = self._lost(attempt, f"the mail adapter failed: {type(problem).__name__}")
         else:
             decide = _accepted(attempt, message_id)
-        return _outcome(call.outcome, self._record(context, call.newest, decide, standing))
+        return _outcome(call.outcome, self._record(context, call.newest, decide, halted))
 
     def _lost(self, attempt: int, why: str) -> _Decide:
         return lambda state, at: notification.lose_track(
@@ -520,7 +514,7 @@ class Delivery:
         context: Context,
         newest: Recorded,
         decide: _Decide,
-        standing: _Standing = _unchanged,
+        halted: AccountHalted | None = None,
     ) -> tuple[Recorded, ...]:
         """Record an outcome, and try again while the store is busy: what was sent was sent."""
 
@@ -529,7 +523,9 @@ class Delivery:
             state = notification_of(events)
             decided = decide(state, at)
             appended = append_with_reports(tx, events, decided, cause=newest, at=at)
-            standing(tx, newest, appended, at)
+            if halted is not None:
+                whole = isinstance(halted, WholeAccountHalted)
+                halt_after(tx, [*events, *appended], whole=whole, error=_text(halted), at=at)
             self.consequences.follow(tx, state, appended)
             return appended
 
@@ -638,36 +634,6 @@ class Delivery:
                 self.directory.set_stars(grant_id=key, user=requested.user, stars=change.stars)
             case never:
                 assert_never(never)
-
-
-def _halted(
-    mail: mails.Mail,
-    whole: bool,  # noqa: FBT001
-    error: str,
-    tx: Transaction,
-    call: Recorded,
-    outcome: Sequence[Recorded],
-    at: datetime,
-) -> None:
-    """Halt the lanes of which no mail is taken, or halt them for longer."""
-    for name in lane.NAMES if whole else (mail.lane,):
-        stream = lane.stream(name)
-        events = tx.load(stream, newest=lane.NEWEST)
-        decided = lane.fail(
-            lane_of(events),
-            notification=mail.notification_id,
-            whole=whole,
-            error=error,
-            began=_began(call),
-            at=at,
-        )
-        tx.append(stream, version_of(events), decided, cause=[call, *outcome][-1])
-
-
-def _began(call: Recorded) -> datetime:
-    """Say when a call was announced."""
-    began: datetime = getattr(call.event, "at")  # noqa: B009  # every event of a call has it
-    return began
 
 
 def _accepted(attempt: int, message_id: str) -> _Decide:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 from siutindei.app.commands import first_answer, transact
-from siutindei.app.folding import lane_of, version_of
+from siutindei.app.folding import lane_of, notification_of, version_of
 from siutindei.app.identity import someone
 from siutindei.app.ports import AddressBook, Clock, CommandRepeated, Context, EventStore, Ids
-from siutindei.domain import fields, lane
+from siutindei.domain import fields, lane, notification
 from siutindei.domain.personal import of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from siutindei.app.ports import Transaction
+    from siutindei.app.ports import Recorded, Transaction
 
 _RESTORED = "the database is a copy: what was mailed after it was made is not known here yet"
 
@@ -89,6 +89,51 @@ class Lanes:
                 same=lambda entry: entry.stream == stream,
             )
             return self.all()[name]
+
+
+def halt_after(
+    tx: Transaction, known: Sequence[Recorded], *, whole: bool, error: str, at: datetime
+) -> None:
+    """Halt what a mail's newest call met, or for longer: its lane, or with `whole` every lane."""
+    for requested, began in _newest_call(known):
+        for name in lane.NAMES if whole else (notification.LANES[requested.kind],):
+            stream = lane.stream(name)
+            events = tx.load(stream, newest=lane.NEWEST)
+            decided = lane.fail(
+                lane_of(events),
+                notification=requested.id,
+                whole=whole,
+                error=error,
+                began=began,
+                at=at,
+            )
+            tx.append(stream, version_of(events), decided, cause=known[-1])
+
+
+def resume_after(tx: Transaction, known: Sequence[Recorded], *, at: datetime) -> None:
+    """Resume the lane of a mail that was taken, and what the whole account halted.
+
+    Whoever says that it was taken: the call's answer, a look-up, or a report.
+    """
+    for requested, began in _newest_call(known):
+        for name, state in tx.views.lanes().items():
+            if not state.whole and name != notification.LANES[requested.kind]:
+                continue
+            decided = lane.succeed(state, notification=requested.id, began=began, at=at)
+            if decided:
+                stream = lane.stream(name)
+                version = version_of(tx.load(stream, newest=1))
+                tx.append(stream, version, decided, cause=known[-1])
+
+
+def _newest_call(known: Sequence[Recorded]) -> Sequence[tuple[notification.Requested, datetime]]:
+    """Give what a mail is, and when its newest call was announced; nothing when none was."""
+    requested = notification_of(known).requested
+    return [
+        (requested, entry.event.at)
+        for entry in known
+        if requested is not None and isinstance(entry.event, notification.AttemptStarted)
+    ][-1:]
 
 
 def halt_restored(store: EventStore, *, clock: Clock, ids: Ids) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siutindei.app.folding import lane_of, notification_of, reports_of, version_of
-from siutindei.domain import lane, notification, report
-from siutindei.domain.notification import AttemptStarted
+from siutindei.app.folding import notification_of, reports_of, version_of
+from siutindei.app.lanes import resume_after
+from siutindei.domain import notification, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,31 +42,12 @@ def append_with_reports(
         reports = reports_of(parked)
         id = stream.removeprefix(f"{notification.CATEGORY}-")
         applied = report.apply(reports, notification=id, at=at)
-        _resume(tx, known, entry, at)
+        resume_after(tx, known, at=at)
         for said in reports.waiting:
             follows = settle(notification_of(known), said)
             known += tx.append(stream, version_of(known), follows, cause=entry)
         tx.append(place, version_of(parked), applied, cause=entry)
     return tuple(known[len(events) :])
-
-
-def _resume(tx: Transaction, known: Sequence[Recorded], accepted: Recorded, at: datetime) -> None:
-    """Resume the lane of a mail that was taken, and what the whole account halted.
-
-    Whoever says that it was taken: the call's answer, a look-up, or a report.
-    """
-    requested = notification_of(known).requested
-    began = [entry.event.at for entry in known if isinstance(entry.event, AttemptStarted)]
-    if requested is None or not began:
-        return
-    for name, state in tx.views.lanes().items():
-        if name == notification.LANES[requested.kind] or state.whole:
-            stream = lane.stream(name)
-            events = tx.load(stream, newest=lane.NEWEST)
-            decided = lane.succeed(
-                lane_of(events), notification=requested.id, began=began[-1], at=at
-            )
-            tx.append(stream, version_of(events), decided, cause=accepted)
 
 
 def settle(state: notification.Notification, said: report.Parked) -> tuple[notification.Event, ...]:
