@@ -234,7 +234,18 @@ class Services:
         """Whose mail goes, and whose is halted."""
         from siutindei.app.lanes import Lanes
 
-        return Lanes(store=self.store, clock=self.clock, addresses=self.addresses)
+        return Lanes(
+            store=self.store,
+            clock=self.clock,
+            addresses=self.addresses,
+            forgotten=self._forgotten_suppressions,
+        )
+
+    def _forgotten_suppressions(self) -> int:
+        """Count the addresses that SES has on its list and that are not suppressed here."""
+        if not self.settings.is_ses:
+            return 0
+        return sum(drift.where == "only_at_ses" for drift in self.suppressions.drift())
 
     @cached_property
     def sweep(self) -> Sweep:
@@ -355,6 +366,7 @@ class Services:
                 INDEX_KEY: self.index_key,
             },
             erase_again=self.erase_again,
+            halt_restored=self._halt_restored,
         )
 
     # --- adapters ---------------------------------------------------------------------------------
@@ -600,9 +612,7 @@ class Services:
                 self._read_models(store).complete(progress=lambda *_: None)
             # Before anybody reads: a backup that was restored may have brought keys back.
             self.erase_again(store)
-            if self.settings.postgres_url is None:
-                # Only a backup of a file carries the mark.
-                self._halt_restored(store)
+            self._halt_restored(store)
         except BaseException:
             store.close()
             raise
@@ -614,11 +624,11 @@ class Services:
 
         return erase_again(store, self.erasures, clock=self.clock, ids=self.ids)
 
-    def _halt_restored(self, store: SqlStore) -> None:
-        """Let no mail go where what was mailed after a backup is not known yet."""
+    def _halt_restored(self, store: SqlStore) -> bool:
+        """Let no mail go where what was mailed after a copy was made is not known yet."""
         from siutindei.app.lanes import halt_restored
 
-        halt_restored(store, clock=self.clock, ids=self.ids)
+        return halt_restored(store, clock=self.clock, ids=self.ids)
 
     def _opened_store(self, master: KeyRing) -> SqlStore:
         url = self.settings.postgres_url

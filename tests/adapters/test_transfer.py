@@ -22,7 +22,8 @@ from siutindei.adapters.exports import StoredRow, write
 from siutindei.adapters.memory_mail import MemoryMail
 from siutindei.adapters.postgres import PostgresStore
 from siutindei.adapters.projections import NAMES
-from siutindei.app.ports import Protected, Unavailable, Unusable
+from siutindei.app import lanes
+from siutindei.app.ports import EventStore, Protected, Unavailable, Unusable
 from siutindei.bootstrap import Services, build
 from siutindei.domain import ticket
 from siutindei.domain.catalogue import EVENTS
@@ -161,7 +162,7 @@ def test_a_history_goes_there_and_back(places: Places, kinds: tuple[Kind, Kind])
         )
         told = here.transfer.export(str(path), protected=protected)
         there = places.services(kind)
-        done = there.transfer.import_(str(path), protected=protected)
+        done = there.transfer.import_(str(path), protected=protected, moved=True)
         files.append(path.read_bytes())
         replays.append(there.history.replay().digest)
 
@@ -194,7 +195,7 @@ def test_work_goes_on_where_a_history_was_imported(places: Places, kind: Kind) -
     last = source.store.last_position()
     source.transfer.export(str(path), protected=keys)
     there = places.services(kind)
-    there.transfer.import_(str(path), protected=keys)
+    there.transfer.import_(str(path), protected=keys, moved=True)
     users = [there.sign_in.sign_up(context("c1"), email="ann@example.com")]
     users.append(there.sign_in.sign_up(context(), email="bob@example.com"))
     before = there.store.last_position()
@@ -206,6 +207,37 @@ def test_work_goes_on_where_a_history_was_imported(places: Places, kind: Kind) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_is_imported_sends_nothing_at_first(places: Places, kind: Kind) -> None:
+    """Who is killed in the middle leaves the halting to whoever comes next."""
+    source = places.services("sqlite")
+    busy(source)
+    path = places.folder / "a"
+    told = source.transfer.export(str(path))
+    there = places.services(kind)
+    done = there.transfer.import_(str(path))
+    home, settings = places.home(kind)
+    killed_there = places.again(home, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "halt_restored", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            killed_there.transfer.import_(str(path))
+    halted, found = (
+        {name: state.why for name, state in services.lanes.all().items()}
+        for services in (there, places.again(home, settings))
+    )
+
+    assert (told.digest, True) == (done.digest, done.halted)
+    assert {"codes": "restored", "tickets": "restored"} == halted == found
+    assert told.events + 2 == len(list(there.store.read()))
+
+
+def _killed(store: EventStore, **_: object) -> bool:
+    if store.is_copy:
+        raise KeyboardInterrupt
+    return False
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_without_its_keys_what_is_personal_reads_erased(places: Places, kind: Kind) -> None:
     """Events and read models are all there; nobody's text is, and new texts can be sealed."""
     source = places.services("sqlite")
@@ -213,7 +245,7 @@ def test_without_its_keys_what_is_personal_reads_erased(places: Places, kind: Ki
     path = places.folder / "a"
     told = source.transfer.export(str(path))
     there = places.services(kind)
-    done = there.transfer.import_(str(path))
+    done = there.transfer.import_(str(path), moved=True)
     submitted = there.tickets.show("R00001").submitted
 
     assert (0, told.events) == (done.keys, done.events)
@@ -237,7 +269,7 @@ def test_nothing_is_a_history_too(places: Places, kind: Kind) -> None:
     done.transfer.export(str(path))
     there = places.services(kind)
 
-    assert 0 == there.transfer.import_(str(path)).events
+    assert 0 == there.transfer.import_(str(path), moved=True).events
     append(there.store, ANN, signed_up())
     assert 1 == there.store.last_position()
 
@@ -261,7 +293,7 @@ def test_an_event_that_nobody_can_read_goes_along(places: Places, kind: Kind) ->
     source.transfer.export(str(path))
     there = places.services(kind)
 
-    assert 2 == there.transfer.import_(str(path)).unreadable
+    assert 2 == there.transfer.import_(str(path), moved=True).unreadable
     assert stored(source, "stored_events") == stored(there, "stored_events")
     assert source.store.digest(ALL) == there.store.digest(ALL)
 
@@ -309,7 +341,7 @@ def test_of_two_imports_one_wins(places: Places, kind: Kind) -> None:
 
     def run(services: Services) -> str:
         try:
-            return services.transfer.import_(str(path)).digest
+            return services.transfer.import_(str(path), moved=True).digest
         except Unusable as error:
             return str(error)
 
@@ -342,7 +374,7 @@ if what == "export":
     services.transfer.export(file)
 else:
     transfer._items = lambda store, cursor: dying(items(store, cursor))
-    services.transfer.import_(file)
+    services.transfer.import_(file, moved=True)
 """
 
 
@@ -374,7 +406,7 @@ def test_an_import_that_is_killed_leaves_nothing(places: Places, kind: Kind) -> 
             services, "stored_events", "commands"
         )
         assert [] == list(services.store.views.tickets().items)
-    services.transfer.import_(str(path))
+    services.transfer.import_(str(path), moved=True)
 
     assert path.read_bytes() == exported(services, places.folder / "b")
 
@@ -440,11 +472,11 @@ def test_a_full_disk_imports_nothing(places: Places, full_disk: Callable[[int], 
     services.store.last_position()
     full_disk(200_000)
     with pytest.raises(Unavailable, match="nothing was changed"):
-        services.transfer.import_(str(path))
+        services.transfer.import_(str(path), moved=True)
     full_disk(-1)
 
     assert 0 == services.store.last_position()
-    assert 100 == services.transfer.import_(str(path)).events
+    assert 100 == services.transfer.import_(str(path), moved=True).events
 
 
 def test_a_file_that_changes_meanwhile_is_not_imported(
@@ -463,7 +495,7 @@ def test_a_file_that_changes_meanwhile_is_not_imported(
     read_through = transfer._read_through
     monkeypatch.setattr(transfer, "_read_through", swap)
     with pytest.raises(Unusable, match="changed while it was imported"):
-        services.transfer.import_(str(one))
+        services.transfer.import_(str(one), moved=True)
 
     assert 0 == services.store.last_position()
 
@@ -546,7 +578,7 @@ def test_what_cannot_have_happened_is_refused(places: Places, kind: Kind, name: 
     path = crafted(places.folder / "a", *MISFITS[name])
     services = places.services(kind)
     with pytest.raises(Invalid, match=r"^file: line \d+ (does not fit|holds what)"):
-        services.transfer.import_(str(path))
+        services.transfer.import_(str(path), moved=True)
 
     assert 0 == services.store.last_position()
     assert {table: [] for table in ("commands", "vault_erased", "vault_keys")} == stored(
@@ -554,7 +586,7 @@ def test_what_cannot_have_happened_is_refused(places: Places, kind: Kind, name: 
     )
     # Nothing stands in the way of the right file.
     good = crafted(places.folder / "b", event("person-a", "person.signed_up.v1", SIGNED))
-    assert 1 == services.transfer.import_(str(good)).events
+    assert 1 == services.transfer.import_(str(good), moved=True).events
 
 
 def test_a_refused_import_leaves_positions_as_they_were(places: Places) -> None:
@@ -571,7 +603,7 @@ def test_a_refused_import_leaves_positions_as_they_were(places: Places) -> None:
         file.seek(0)
         keys = keyfile.Keys(rings={}, checks={}, wrapped=[])
         with pytest.raises(Unusable, match="no keys"):
-            transfer._fill(services.store, file, expected, keys, lambda: None)
+            transfer._fill(services.store, file, expected, keys, lambda: None, moved=True)
     append(services.store, "person-b", signed_up("b"))
 
     assert services.store.last_position() < 100
@@ -586,7 +618,7 @@ def test_an_import_whose_answer_was_lost_is_done(places: Places, how: Break) -> 
     with fresh_database() as url, through(url) as wire:
         there = places.again(places.folder / "there", {"SIUTINDEI_DATABASE": wire.url})
         cut_at_the_end(wire, how)
-        done = there.transfer.import_(str(path), protected=keys)
+        done = there.transfer.import_(str(path), protected=keys, moved=True)
 
         assert [how] == wire.broken
         assert done.digest == source.transfer.export(str(places.folder / "again")).digest
@@ -603,8 +635,8 @@ def test_an_import_that_the_server_never_heard_of_can_be_repeated(places: Places
         there = places.again(places.folder / "there", {"SIUTINDEI_DATABASE": wire.url})
         cut_at_the_end(wire, "before")
         with pytest.raises(Unavailable):
-            there.transfer.import_(str(path), protected=keys)
-        done = there.transfer.import_(str(path), protected=keys)
+            there.transfer.import_(str(path), protected=keys, moved=True)
+        done = there.transfer.import_(str(path), protected=keys, moved=True)
 
         assert done.events == source.store.last_position()
         there.store.close()
@@ -648,7 +680,7 @@ def test_a_refused_import_leaves_no_keys(places: Places, monkeypatch: pytest.Mon
     home, settings = places.home("sqlite")
     monkeypatch.setattr(transfer, "_put_keys", refuse)
     with pytest.raises(Unusable, match="no keys"):
-        places.again(home, settings).transfer.import_(str(path), protected=keys)
+        places.again(home, settings).transfer.import_(str(path), protected=keys, moved=True)
 
     assert not (home / "keys").exists()
 
@@ -675,7 +707,7 @@ def test_a_nul_is_more_than_postgresql_can_hold(places: Places) -> None:
     row = event("person-a", "person.signed_up.v1", SIGNED | {"fingerprint": "\0"})
     services = places.services("postgres")
     with pytest.raises(Invalid, match="line 2 holds what this database cannot"):
-        services.transfer.import_(str(crafted(places.folder / "a", row)))
+        services.transfer.import_(str(crafted(places.folder / "a", row)), moved=True)
 
     assert 0 == services.store.last_position()
 
@@ -703,7 +735,7 @@ def test_whatever_comes_is_refused_or_imported(
     with ExitStack() as stack:
         services = Places(folder, stack).services("sqlite")
         try:
-            done = services.transfer.import_(str(crafted(folder / "a", *made))).events
+            done = services.transfer.import_(str(crafted(folder / "a", *made)), moved=True).events
         except Invalid:
             done = 0
 

@@ -12,6 +12,7 @@ from tests.aws_events import published
 from tests.entrypoints.commands import EMAIL, Cli
 from tests.entrypoints.test_feedback_command import write
 from tests.entrypoints.test_homes import refused
+from tests.entrypoints.test_transfer import restore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,28 @@ def test_the_lists_are_compared(cli: Cli) -> None:
     assert "at SES alone" in told
     assert {"items": []} == cli.json("suppression", "drift")
     assert "the lists agree" in cli("suppression", "drift").out
+
+
+def test_a_restored_lane_waits_for_the_suppressions(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What bounced after the backup is on SES's list alone: it is taken over first."""
+    resume = ("lane", "resume", "codes", "--by", "op", "--reason", "the reports are in")
+    cli.access()
+    cli("database", "backup", str(tmp_path / "a.db"))
+    cli.seams.pop("store", None)
+    restore(cli, tmp_path / "a.db")
+    ses = SesList()
+    ses.put("seen@example.com", "BOUNCE")
+    cli.seams["ses_suppressions"] = ses
+    monkeypatch.setenv("SIUTINDEI_MAIL", "ses")
+    line = refused(cli("--json", *resume, code=1))
+    cli("suppression", "sync")
+    (item,) = cli.json(*resume)["items"]
+
+    assert "1 addresses that are not suppressed here" in line
+    assert "suppression sync" in line
+    assert not item["halted"]
 
 
 def test_ses_that_cannot_be_reached_is_for_later(cli: Cli) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXPORT: Final = ("database", "export")
-IMPORT: Final = ("database", "import")
+IMPORT: Final = ("database", "import", "--moved")
 PASSPHRASE: Final = "correct horse"
 
 
@@ -109,6 +109,27 @@ def test_what_stays_behind_is_said(cli: Cli, files: Files, other: Cli) -> None:
     assert "[erased]" in other("ticket", "list").out
     assert {"ok": True, "problems": []} == other.json("doctor")
     assert "reads [erased]" in Cli(other.home.with_name("c"))(*IMPORT, files.at()).out
+
+
+def test_no_mail_goes_where_an_export_was_imported(cli: Cli, files: Files, other: Cli) -> None:
+    """What was mailed since the export is not known there; whoever knows better resumes it."""
+    cli.access()
+    files.export(cli)
+    told = other("database", "import", files.at(), *files.keys()).out
+    other("worker", "--once")
+    (waiting,) = other.json("notification", "list")["items"]
+    resume(other)
+
+    assert "no mail goes yet" in told
+    assert ("deferred", "lane_halted") == (waiting["status"], waiting["why"])
+    assert {"ok": True, "problems": []} == other.json("doctor")
+
+
+def test_an_empty_history_halts_nothing(cli: Cli, files: Files, other: Cli) -> None:
+    """There is nothing that could have been mailed."""
+    cli.json(*EXPORT, files.at())
+
+    assert not other.json("database", "import", files.at())["halted"]
 
 
 def test_with_its_keys_everything_is_there(cli: Cli, files: Files, other: Cli) -> None:

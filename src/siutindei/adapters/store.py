@@ -535,6 +535,11 @@ class SqlStore(ABC):
         return f"{self.position} AS position, originator_id, originator_version, topic, state"
 
 
+def mark_copy(cursor: Cursor) -> None:
+    """Note that the database is a copy: whoever opens it next lets no mail go at first."""
+    _note(cursor, COPIED, "yes")
+
+
 def _noted(cursor: Cursor, name: str) -> str:
     """Give what is remembered under a name, empty when nothing is."""
     cursor.execute("SELECT value FROM key_checks WHERE name = ?", (name,))

@@ -17,7 +17,7 @@ from siutindei.adapters import exports, keyfile, projections
 from siutindei.adapters.exports import Digest, ErasedOwner, Reader, StoredRow, Summary
 from siutindei.adapters.files import refusal, whole
 from siutindei.adapters.keys import KeyRing, find_ring, other_ring, put_ring
-from siutindei.adapters.store import Lost, SqlStore
+from siutindei.adapters.store import Lost, SqlStore, mark_copy
 from siutindei.app.ports import (
     Conflict,
     Exported,
@@ -58,6 +58,7 @@ class FileTransfer:
         ring_files: where each ring of keys is kept, by name; a ring at AWS has no file.
         rings: reads them.
         erase_again: erases whom the list of erasures names.
+        halt_restored: halts every lane of a copy; says whether it was one.
     """
 
     opened: Callable[[Mapping[str, KeyRing]], AbstractContextManager[SqlStore]]
@@ -65,6 +66,7 @@ class FileTransfer:
     ring_files: Mapping[str, Path]
     rings: Callable[[], Mapping[str, KeyRing]]
     erase_again: Callable[[SqlStore], Sequence[str]]
+    halt_restored: Callable[[SqlStore], bool]
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -111,7 +113,9 @@ class FileTransfer:
 
     # --- in ---------------------------------------------------------------------------------------
 
-    def import_(self, file: str, *, protected: Protected | None = None) -> Imported:
+    def import_(
+        self, file: str, *, protected: Protected | None = None, moved: bool = False
+    ) -> Imported:
         """Fill a database without an event with what an export holds."""
         try:
             opened = Path(file).open("rb")  # noqa: SIM115  # it is closed below
@@ -129,8 +133,11 @@ class FileTransfer:
             opened.seek(0)
             # Without keys of its own the store would make some.
             with self.opened(rings) as store:
-                unreadable = _fill(store, opened, expected, keys, partial(self._put_rings, rings))
+                unreadable = _fill(
+                    store, opened, expected, keys, partial(self._put_rings, rings), moved=moved
+                )
                 erased_again = len(self.erase_again(store))
+                halted = self.halt_restored(store)
         return Imported(
             events=expected.events,
             erased=expected.erased,
@@ -138,6 +145,7 @@ class FileTransfer:
             keys=0 if keys is None else len(keys.wrapped),
             unreadable=unreadable,
             erased_again=erased_again,
+            halted=halted,
         )
 
     def _check_place(self, keys: Keys | None) -> None:
@@ -232,6 +240,8 @@ def _fill(
     expected: Summary,
     keys: Keys | None,
     put_rings: Callable[[], None],
+    *,
+    moved: bool,
 ) -> int:
     """Fill the database in one transaction; give how many events no read model knows of.
 
@@ -250,6 +260,8 @@ def _fill(
             if not expected == reader.found == _summary(store, cursor):
                 msg = "the file changed while it was imported; nothing was imported"
                 raise Unusable(msg)
+            if expected.events and not moved:
+                mark_copy(cursor)
             # The last things of all: they are done whatever becomes of the rest.
             put_rings()
             store.go_on_after(cursor, filling.last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -11,10 +12,11 @@ from siutindei.app.folding import lane_of, notification_of, version_of
 from siutindei.app.identity import someone
 from siutindei.app.ports import AddressBook, Clock, CommandRepeated, Context, EventStore, Ids
 from siutindei.domain import fields, lane, notification
+from siutindei.domain.errors import Refused
 from siutindei.domain.personal import of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from siutindei.app.ports import Recorded, Transaction
@@ -24,11 +26,19 @@ _RESTORED = "the database is a copy: what was mailed after it was made is not kn
 
 @attrs.frozen(kw_only=True)
 class Lanes:
-    """The use cases of lanes."""
+    """The use cases of lanes.
+
+    Attributes:
+        store: the history.
+        clock: the time.
+        addresses: find who acts.
+        forgotten: counts the addresses that SES has on its list and that are not suppressed here.
+    """
 
     store: EventStore
     clock: Clock
     addresses: AddressBook
+    forgotten: Callable[[], int]
 
     def all(self) -> Mapping[lane.Name, lane.Lane]:
         """Say how every lane stands."""
@@ -55,9 +65,13 @@ class Lanes:
         Raises:
             Invalid: `by` or `reason`.
             NotHalted: it is not halted.
+            SuppressionsForgotten: a restored backup knows of fewer suppressions than SES.
+            Unavailable: SES, which is asked after a restore, cannot be reached.
         """
         operator = someone(self.addresses, "by", by)
         note = of(operator.id, fields.required_line("reason", reason, most=500))
+        if self.all()[name].why == "restored" and (count := self.forgotten()):
+            raise SuppressionsForgotten(count)
         return self._change(
             context,
             name,
@@ -166,3 +180,13 @@ def halt_restored(store: EventStore, *, clock: Clock, ids: Ids) -> bool:
         return True
 
     return transact(store, context, work)
+
+
+class SuppressionsForgotten(Refused):
+    """A restored backup would mail to addresses that SES does not mail to."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"SES does not mail to {count} addresses that are not suppressed here, the backup being"
+            " older; run siutindei suppression sync, and resume the lane then"
+        )

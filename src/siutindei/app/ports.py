@@ -428,6 +428,7 @@ class Imported:
         keys: how many keys of personal data came with it.
         unreadable: how many events this version cannot read; they are kept as they are.
         erased_again: how many people the list of erasures named and the keys had brought back.
+        halted: whether every lane was halted, because mails may have been sent since the export.
     """
 
     events: int
@@ -436,6 +437,7 @@ class Imported:
     keys: int
     unreadable: int
     erased_again: int
+    halted: bool
 
 
 class Transfer(Protocol):
@@ -450,8 +452,13 @@ class Transfer(Protocol):
             Unusable: there is a file already.
         """
 
-    def import_(self, file: str, *, protected: Protected | None = None) -> Imported:
+    def import_(
+        self, file: str, *, protected: Protected | None = None, moved: bool = False
+    ) -> Imported:
         """Fill a database without an event with what a file holds: all of it, or nothing.
+
+        Unless the history `moved`, so that the place that it comes from sends nothing any more,
+        every lane starts halted.
 
         Raises:
             Invalid: the file is no whole and unaltered export (the text names the line), the file

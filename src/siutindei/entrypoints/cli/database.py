@@ -193,22 +193,31 @@ def export(
     cls=Command,
     epilog=example(
         "siutindei database import history.jsonl",
-        "siutindei database import history.jsonl --with-keys history.keys",
+        "siutindei database import history.jsonl --with-keys history.keys --moved",
     ),
 )
 @click.argument("file", type=_FILE)
 @_key_options
+@click.option("--moved", is_flag=True, help="Nothing was sent where FILE comes from since.")
 @pass_installation
 def import_(
-    installation: Installation, file: Path, with_keys: Path | None, passphrase_file: Path | None
+    installation: Installation,
+    file: Path,
+    with_keys: Path | None,
+    passphrase_file: Path | None,
+    moved: bool,
 ) -> None:
     """Fill an empty database with the history in a file.
 
     All of FILE is imported, or nothing: a file that is not whole, or that was altered, is refused.
     With --with-keys the keys are put where the settings say, unless other ones are there.
+
+    Mails that were due may have been sent since FILE was made. So no mail goes at first, as after a
+    restore, until `siutindei lane resume` says so; with --moved it goes at once.
     """
     protected = _protected(with_keys, passphrase_file, new=False)
-    done = installation.services.transfer.import_(str(file), protected=protected)
+    transfer = installation.services.transfer
+    done = transfer.import_(str(file), protected=protected, moved=moved)
     if installation.json:
         print_json(attrs.asdict(done) | {"with_keys": protected is not None})
         return
@@ -229,6 +238,11 @@ def import_(
         echo(f"erased again, because the list of erasures names them: {done.erased_again} people")
     if protected is None:
         echo("note: without its keys, what is personal in this history reads [erased]")
+    if done.halted:
+        echo(
+            "note: no mail goes yet, because what was sent after the export is not known here; "
+            "when nothing was, or its reports are in: siutindei lane resume"
+        )
 
 
 @database.command(cls=Command, epilog=example("siutindei database backup siutindei.backup.db"))
