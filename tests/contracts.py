@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 ANN: Final = person.stream("ann")
 BOB: Final = person.stream("bob")
+HONG_KONG: Final = timezone(timedelta(hours=8))
+FIRST, LAST = (
+    datetime.min.replace(tzinfo=HONG_KONG),
+    datetime.max.replace(tzinfo=timezone(-timedelta(hours=8))),
+)
 
 
 def signed_up(user: str = "ann", *, email: str | None = None) -> person.SignedUp:
@@ -270,6 +275,12 @@ class EventStoreContract(StoreContract):
         assert everything[1:2] == ids(names=("ticket.submitted.v1",))
         assert [f"{ANN}/1", f"{ANN}/2"] == ids(stream=ANN)
         assert [f"{ANN}/2"] == ids(stream=ANN, after=1, names=("person.signed_up.v1",))
+        assert [f"{ANN}/2"] == ids(after=START + timedelta(minutes=1))
+        assert everything[1:3] == ids(after=START, until=START + timedelta(minutes=1))
+        assert everything[1:] == ids(after=START.astimezone(HONG_KONG))
+        assert [] == ids(after=LAST)
+        assert everything == ids(after=FIRST, until=LAST)
+        assert [] == ids(until=FIRST)
         assert [] == ids(after=10**30)
         assert everything == ids(after=-(10**30), until=10**30)
 
@@ -284,6 +295,17 @@ class EventStoreContract(StoreContract):
         append(store, ANN, signed_up())
 
         assert [1, 3] == [entry.version for entry in store.read(until=START)]
+
+    def test_an_event_of_another_form_is_read_too(self, store: SqlStore) -> None:
+        """What does not begin as ours do is not left out before it is read."""
+        append(store, ANN, signed_up())
+        with store.writing() as cursor:
+            (row,) = store.stored_page(cursor, 0, 1)
+            spaced = bytes(row["state"]).replace(b'{"', b'{ "', 1)
+            cursor.execute("UPDATE stored_events SET state = ?", (spaced,))
+
+        assert [1] == [entry.version for entry in store.read(until=START)]
+        assert [] == list(store.read(after=START))
 
     def test_a_long_log_is_read_in_pages(self, store: SqlStore) -> None:
         """A log of more events than a page holds is read whole, also while it grows."""

@@ -347,6 +347,7 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         memory_mail,
         memory_queue,
         postgres,
+        replayed,
         ses,
         ses_account,
         ses_events,
@@ -384,7 +385,7 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         (ports.Schema, postgres.PostgresSchema),
         (ports.EventStore, sqlite.SqliteStore),
         (ports.EventStore, postgres.PostgresStore),
-        (ports.ReplayStore, sqlite.SqliteStore),
+        (ports.ReplayStore, replayed.Replayed),
         (ports.Transfer, transfer.FileTransfer),
     ):
         for name, function in vars(port).items():

@@ -291,14 +291,15 @@ class Services:
     def history(self) -> History:
         """The history; no mail adapter is under it."""
         from siutindei.adapters.projections import NAMES
-        from siutindei.adapters.sqlite import MEMORY, SqliteStore
+        from siutindei.adapters.replayed import replayed
         from siutindei.app.history import History
 
         return History(
             store=self.store,
             clock=self.clock,
-            memory=lambda: SqliteStore(MEMORY, master=self.vault_keys, clock=self.clock),
+            scratch=replayed,
             projections=NAMES,
+            limits=self.settings.budget_limits,
         )
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from siutindei.adapters import sqlite
+from siutindei.adapters import projections, sqlite
 from siutindei.adapters.files import whole
 from siutindei.adapters.postgres import PostgresSchema
 from siutindei.adapters.projections import NAMES
@@ -95,7 +95,8 @@ def test_a_copy_is_of_one_moment(
         opened(str(tmp_path / "b.db")),
         SqliteStore(MEMORY, master=RING, clock=VirtualClock()),
     )
-    memory.project_all(list(copy.read()))
+    with memory.writing() as cursor:
+        projections.project(cursor, list(copy.read()))
 
     assert meanwhile > 1
     assert 500 + before - 1 <= events <= 500 + before + 2

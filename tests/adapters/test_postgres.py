@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from eventsourcing.persistence import PersistenceError
 
+from siutindei.adapters import projections
 from siutindei.adapters.memory_mail import MemoryMail
 from siutindei.adapters.postgres import (
     HURRY_SECONDS,
@@ -904,7 +905,8 @@ def test_the_same_events_give_the_same_digest(tmp_path: Path, url: str) -> None:
     """
     ours, theirs = tell(tmp_path / "a", url), tell(tmp_path / "b", "")
     with fresh_database() as other, opened(other) as empty:
-        empty.project_all(list(theirs.store.read()))
+        with empty.writing() as cursor:
+            projections.project(cursor, list(theirs.store.read()))
         digests = [
             (ours.store.digest(ALL), ours.history.replay().digest),
             (theirs.store.digest(ALL), empty.digest(ALL)),

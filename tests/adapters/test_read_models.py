@@ -80,7 +80,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
 def replayed(store: SqlStore) -> dict[str, str]:
     """Replay a store into another one, and digest each read model there."""
     memory = SqliteStore(MEMORY, master=RING, clock=VirtualClock())
-    memory.project_all(list(store.read()))
+    with memory.writing() as cursor:
+        projections.project(cursor, list(store.read()))
     digests = digested(memory)
     memory.close()
     return digests
@@ -323,9 +324,11 @@ def test_replaying_takes_up_where_it_stopped(store: SqlStore) -> None:
     append(store, ANN, signed_up())
     append(store, "ticket-R00001", ticket.Declined(by=of("e", "e"), reviewer="e", at=START))
     memory = SqliteStore(MEMORY, master=RING, clock=VirtualClock())
-    memory.project_all(list(store.read(until=2)))
+    with memory.writing() as cursor:
+        projections.project(cursor, list(store.read(until=2)))
     half = digested(memory)
-    memory.project_all(list(store.read(after=2)))
+    with memory.writing() as cursor:
+        projections.project(cursor, list(store.read(after=2)))
     whole = digested(memory)
     memory.close()
 

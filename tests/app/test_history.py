@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from siutindei.adapters.projections import NAMES
+from siutindei.app.folding import FOLDS
 from siutindei.app.history import describe, moment, plain
 from siutindei.app.times import EPOCH, from_micros, micros
-from siutindei.domain import ticket
+from siutindei.domain import budget, ticket
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import ERASED, of
 from tests.app.world import ANN, World
+from tests.aws_events import published
 from tests.support import START, context, drain, make_services
 
 if TYPE_CHECKING:
@@ -90,11 +92,13 @@ def test_a_state_shows_nothing_personal(story: World) -> None:
 
 def test_every_category_has_a_state(story: World) -> None:
     """Each stream of the history can be looked at as a state."""
+    story.services.suppressions.add(context(), ANN, by="op", reason="asked")
+    story.services.lanes.halt(context(), "codes", by="op", reason="wrong text")
+    feedback = story.services.feedback
+    feedback.hear(context(), feedback.read(json.dumps(published("Bounce", tag="0" * 32))))
     streams = {entry.stream for entry in story.services.history.tail()}
 
-    assert {"person", "challenge", "ticket", "notification", "grant"} == {
-        stream.partition("-")[0] for stream in streams
-    }
+    assert set(FOLDS) == {stream.partition("-")[0] for stream in streams}
     assert all(story.services.history.state(stream, at=99) for stream in streams)
 
 
@@ -195,13 +199,13 @@ def test_what_is_plain() -> None:
 
 def test_a_replay_is_the_same_each_time_and_as_the_live_one(story: World) -> None:
     """Replaying twice gives one digest: that of the read models in use."""
-    done: list[int] = []
-    first = story.services.history.replay(progress=done.append)
+    done: list[tuple[int, int]] = []
+    first = story.services.history.replay(progress=lambda *at: done.append(at))
     second = story.services.history.replay()
 
     assert first.digest == second.digest == story.store.digest(tuple(NAMES))
     assert tuple(NAMES) == first.projections
-    assert [first.events] == done
+    assert [(first.events, first.events)] * 2 == done
     assert first.events == len(list(story.store.read()))
 
 
@@ -234,16 +238,101 @@ def test_a_long_replay_reports_as_it_goes(world: World) -> None:
     """A replay of more than a batch tells how far it is."""
     for number in range(260):
         world.submit(user=f"user-{number}", vouched=False)
-    done: list[int] = []
-    world.services.history.replay(progress=done.append)
+    done: list[tuple[int, int]] = []
+    world.services.history.replay(until=515, progress=lambda *at: done.append(at))
 
-    assert [500, 520] == done
+    assert [(500, 515), (515, 515), (515, 515)] == done
 
 
 def test_a_read_model_that_does_not_exist_is_an_error(story: World) -> None:
     """A replay of an unknown read model says which there are."""
     with pytest.raises(Invalid, match="tickets, pending"):
         story.services.history.replay(projection="ticket")
+
+
+# --- the past -------------------------------------------------------------------------------------
+
+
+def test_read_models_can_be_seen_as_they_were(story: World) -> None:
+    """At a moment a query and the rows give what was known then, nothing personal opened."""
+    history = story.services.history
+    with history.past(until=START + timedelta(hours=1)) as past:
+        (ticket_then, *_) = past.views.tickets(status="pending", ticket_type="access_request").items
+        rows = list(past.rows("tickets"))
+    with history.past(projection="tickets") as now:
+        today = {row["reference"]: row["status"] for row in now.rows("tickets")}
+
+    assert "pending" == ticket_then.status
+    assert {"pending"} == {row["status"] for row in rows}
+    assert "[sealed]" == rows[0]["document"]["submitted"]["submitter_email"]
+    assert "approved" == today["R00001"]
+    assert json.dumps(rows)
+
+
+def test_every_read_model_has_rows_that_can_be_printed(story: World) -> None:
+    """Documents are states, moments are times, and nothing of it is bytes."""
+    with story.services.history.past() as past:
+        rows = {name: list(past.rows(name)) for name in NAMES}
+
+    assert json.dumps(rows)
+    assert [f"2026-01-31T0{hour}:30:00+00:00" for hour in (1, 2, 2, 2, 3)] == sorted(
+        row["at"] for row in rows["sends"]
+    )
+    assert None is rows["notifications"][0]["due_at"]
+
+
+def test_what_changed_in_a_stream_between_two_moments(story: World) -> None:
+    """Each field that differs, with its path, before and after; nothing else."""
+    found = story.services.history.difference("ticket-R00001", 1, 2)
+    whole = story.services.history.difference("ticket-R00001", 0, 1)
+
+    assert ("pending", "approved") == found["status"]
+    assert (None, "admin-7") == found["decision.reviewer"]
+    assert "submitted.submitter" not in found
+    assert (None, "R00001") == whole["submitted.reference"]
+    assert {} == story.services.history.difference("ticket-R00001", 2, 9)
+    with pytest.raises(NotFound):
+        story.services.history.difference("ticket-R00009", 1, 2)
+
+
+def test_what_changed_in_a_read_model_between_two_moments(story: World) -> None:
+    """Rows that came, changed and went, by their keys; and the other way round."""
+    history = story.services.history
+    hours = [START + timedelta(hours=number) for number in (0, 1, 2)]
+    came = dict(history.changes("tickets", hours[0], hours[1]))
+    decided = dict(history.changes("tickets", hours[1], hours[2]))
+    freed = dict(history.changes("pending", hours[1], hours[2]))
+    back = dict(history.changes("pending", hours[2], hours[1]))
+
+    assert ["F00001", "R00001", "S00001"] == list(came)
+    assert (None, "pending") == came["R00001"]["status"]
+    assert ["R00001", "R00002"] == list(decided)
+    assert ("pending", "approved") == decided["R00001"]["status"]
+    assert ("access_request", None) == freed["R00001"]["ticket_type"]
+    assert (None, "access_request") == back["R00001"]["ticket_type"]
+    with pytest.raises(Invalid):
+        list(history.changes("ticket", 1, 2))
+
+
+def test_the_budget_can_be_seen_as_it_was(story: World) -> None:
+    """What had gone by a moment or a position counts, under the numbers of now or others."""
+    history = story.services.history
+    first, later = (history.budget(at=START + timedelta(hours=hours)).usage for hours in (0, 1))
+    position = next(e.position for e in history.tail(name="ticket.approved"))
+    small = history.budget(at=position, limits=budget.Limits(quota=4))
+    gone = history.budget(at=START + timedelta(days=3)).usage
+
+    assert budget.Usage(codes=1) == first
+    assert budget.Usage(codes=1, notices=3) == later == small.usage
+    assert story.services.budget.limits == history.budget(at=position).limits
+    assert 4 == small.limits.quota
+    assert 0 == gone.used
+
+
+def test_before_the_first_event_there_is_no_budget(world: World) -> None:
+    """An empty history is not found."""
+    with pytest.raises(NotFound):
+        world.services.history.budget(at=START)
 
 
 def test_a_replay_changes_nothing(story: World) -> None:

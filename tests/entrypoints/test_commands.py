@@ -559,6 +559,31 @@ def test_the_same_history_gives_the_same_digest(cli: Cli) -> None:
     assert len(cli.events()) == 2
 
 
+def test_a_read_model_can_be_seen_as_it_was(cli: Cli) -> None:
+    """Its rows at a moment, a JSON document each, whether that was asked for or not."""
+    reference = cli.access()
+    cli("ticket", "approve", reference, "--by", "adm", "--create-organization")
+    rows = ("history", "replay", "--projection", "tickets", "--rows")
+    (then,) = cli("--json", *rows, "--until", "1").lines
+    (now,) = cli(*rows).lines
+
+    assert ["pending", "approved"] == [row["status"] for row in (then, now)]
+    assert "[sealed]" == now["document"]["submitted"]["submitter_email"]
+    assert "rows" == cli.json("history", "replay", "--rows", code=2)["field"]
+
+
+def test_the_log_is_shown_from_a_moment_on(cli: Cli, clock: VirtualClock) -> None:
+    """What was recorded before it is left out."""
+    cli.access()
+    before = clock.now().isoformat()
+    clock.advance(hours=1)
+    cli.submit("--organization-name", "B")
+
+    assert 4 == len(cli("--json", "history", "tail").lines)
+    assert 2 == len(cli("--json", "history", "tail", "--after", before).lines)
+    assert "after" == cli.json("history", "tail", "--after", "yesterday", code=2)["field"]
+
+
 def test_a_read_model_is_made_again_and_checked(cli: Cli) -> None:
     """What each command did is told in numbers; going back is told too."""
     cli.access()

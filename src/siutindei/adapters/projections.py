@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -710,6 +711,15 @@ def rows(cursor: Cursor, table: Table) -> Iterator[tuple[Any, ...]]:
         if len(found) < _PAGE:
             return
         cursor.execute(f"{select} WHERE {of.key_column} > ? {order}", (found[-1][of.key_column],))
+
+
+def digest(cursor: Cursor, names: Iterable[str]) -> str:
+    """Give the SHA-256 of every row of the read models named, in the order of their keys."""
+    found = sha256()
+    for name in names:
+        for row in rows(cursor, cursor.tables[name]):
+            found.update(as_bytes(name, row))
+    return found.hexdigest()
 
 
 def as_bytes(name: str, row: tuple[Any, ...]) -> bytes:

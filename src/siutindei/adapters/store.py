@@ -10,7 +10,7 @@ import json
 import secrets
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from hashlib import sha256
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -26,7 +26,6 @@ from siutindei.domain.catalogue import NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from eventsourcing.persistence import StoredEvent
 
@@ -49,6 +48,14 @@ _PAGE: Final = 500
 #: How often a lost answer is asked for.
 _QUESTIONS: Final = 3
 _BIGGEST: Final = 2**63 - 1
+#: How the text of an event begins; behind it is when it was recorded, to the second and finer.
+_HEAD: Final = b'{"recorded_at":"'
+#: Leaves out most of what was recorded at another time, before it is read: to the second, and as
+#: far apart as clocks of any zone. What does not begin like that is not left out.
+_RECORDED: Final = (
+    f"(substr(state, 1, {len(_HEAD)}) <> ? OR substr(state, {len(_HEAD) + 1}, 19) {{}} ?)"
+)
+_ZONES: Final = timedelta(days=1)
 
 
 class Lost(Unavailable):
@@ -319,7 +326,7 @@ class SqlStore(ABC):
     def read(
         self,
         *,
-        after: int = 0,
+        after: int | datetime = 0,
         until: int | datetime | None = None,
         names: Sequence[str] = (),
         stream: str | None = None,
@@ -330,6 +337,12 @@ class SqlStore(ABC):
         if isinstance(until, int):
             where.append(f"{self.position} <= ?")
             values.append(_bounded(until))
+        elif until is not None:
+            where.append(_RECORDED.format("<="))
+            values.extend((_HEAD, _second(until, _ZONES)))
+        if isinstance(after, datetime):
+            where.append(_RECORDED.format(">="))
+            values.extend((_HEAD, _second(after, -_ZONES)))
         if names:
             where.append(f"topic IN ({', '.join('?' * len(names))})")
             values.extend(names)
@@ -340,19 +353,21 @@ class SqlStore(ABC):
             f"SELECT {self._columns} FROM stored_events WHERE {' AND '.join(where)}"
             f" ORDER BY {self.position} LIMIT ?"
         )
-        after = _bounded(after)
+        position = 0 if isinstance(after, datetime) else _bounded(after)
         while True:
             with self.reading() as cursor:
-                cursor.execute(statement, (after, *values, _PAGE))
+                cursor.execute(statement, (position, *values, _PAGE))
                 rows = cursor.fetchall()
             for row in rows:
                 recorded = self._recorded(row)
                 # A clock can jump back: an event that is too late says nothing about the next.
-                if until is None or isinstance(until, int) or recorded.recorded_at <= until:
+                is_early = isinstance(after, datetime) and recorded.recorded_at <= after
+                is_late = isinstance(until, datetime) and recorded.recorded_at > until
+                if not is_early and not is_late:
                     yield recorded
             if len(rows) < _PAGE:
                 return
-            after = rows[-1]["position"]
+            position = rows[-1]["position"]
 
     def page(self, cursor: Cursor, *, after: int, until: int, category: str) -> Sequence[Recorded]:
         """Read the events of one category between two positions with a cursor, in order."""
@@ -516,19 +531,10 @@ class SqlStore(ABC):
             # Nothing is lost with a key that nothing was ever written with.
             _note(cursor, name, ring.check)
 
-    def project_all(self, events: Sequence[Recorded]) -> None:
-        """Bring the read models up to events of another store: this one holds a replay."""
-        with self.writing() as cursor:
-            projections.project(cursor, events)
-
     def digest(self, names: Sequence[str]) -> str:
         """Give the SHA-256 of every row of the read models named, in a fixed order."""
-        digest = sha256()
         with self.reading() as cursor:
-            for name in names:
-                for row in projections.rows(cursor, cursor.tables[name]):
-                    digest.update(projections.as_bytes(name, row))
-        return digest.hexdigest()
+            return projections.digest(cursor, names)
 
     @property
     def _columns(self) -> str:
@@ -562,6 +568,14 @@ def _passes(cursor: Cursor, name: str, ring: KeyRing, *, rotates: bool) -> bool:
     if row is None:
         return False
     return ring.passes(row["value"]) if rotates else bool(row["value"] == ring.check)
+
+
+def _second(at: datetime, apart: timedelta) -> bytes:
+    """Give the second that is so far from a moment, as the text of an event has it."""
+    try:
+        return (at.astimezone(UTC) + apart).isoformat(timespec="seconds")[:19].encode()
+    except OverflowError:
+        return b"9" if apart > timedelta(0) else b"0"
 
 
 def _bounded(number: int) -> int:

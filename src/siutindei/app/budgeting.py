@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from siutindei.app.ports import Clock, EventStore, SesAccount, SesSettings
+from siutindei.app.ports import Clock, EventStore, SesAccount, SesSettings, Views
 from siutindei.domain import budget
 from siutindei.domain.notification import KINDS, Kind
 
@@ -62,27 +62,9 @@ class Budget:
         """
         at, views = self.clock.now(), self.store.views
         account = None if self.ses is None else self.ses.account()
-        # What is counted now, and what of it still is in an hour, in two...
-        since = at - budget.WINDOW
-        first = views.sends(since=since)
-        hours = budget.WINDOW // _HOUR
-        later = [views.sends(since=since + hour * _HOUR) for hour in range(1, hours + 1)]
-        remaining = [sends.usage.used for sends in (first, *later)]
-        last_hour = remaining[hours - 1]
-        full_in = budget.hours_until_full(self.limits, remaining=remaining, hourly=last_hour)
-        deferred = Counter(
-            found.requested.kind
-            for found in views.notifications(status="deferred")
-            if found.requested is not None and found.why == "over_budget"
-        )
-        return Standing(
-            limits=self.limits,
-            usage=first.usage,
-            waiting={kind: deferred[kind] for kind in KINDS},
-            last_hour=last_hour,
-            full_at=None if full_in is None else at + full_in * _HOUR,
-            account=account,
-            findings=tuple(self._findings(first.usage, account)),
+        found = standing(views, at=at, limits=self.limits)
+        return attrs.evolve(
+            found, account=account, findings=tuple(self._findings(found.usage, account))
         )
 
     def _findings(self, usage: budget.Usage, account: SesAccount | None) -> Iterator[str]:
@@ -99,6 +81,30 @@ class Budget:
                 f"SES counts {account.sent:.0f} mails in 24 hours and we count {usage.used}: "
                 "find out who else sends with this account, or what was restored or repeated"
             )
+
+
+def standing(views: Views, *, at: datetime, limits: budget.Limits) -> Standing:
+    """Say how the budget stands at a moment, of which the read models are."""
+    # What is counted now, and what of it still is in an hour, in two...
+    since = at - budget.WINDOW
+    first = views.sends(since=since)
+    hours = budget.WINDOW // _HOUR
+    later = [views.sends(since=since + hour * _HOUR) for hour in range(1, hours + 1)]
+    remaining = [sends.usage.used for sends in (first, *later)]
+    last_hour = remaining[hours - 1]
+    full_in = budget.hours_until_full(limits, remaining=remaining, hourly=last_hour)
+    deferred = Counter(
+        found.requested.kind
+        for found in views.notifications(status="deferred")
+        if found.requested is not None and found.why == "over_budget"
+    )
+    return Standing(
+        limits=limits,
+        usage=first.usage,
+        waiting={kind: deferred[kind] for kind in KINDS},
+        last_hour=last_hour,
+        full_at=None if full_in is None else at + full_in * _HOUR,
+    )
 
 
 def misfits(limits: budget.Limits) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from siutindei.domain import (
     challenge,
@@ -17,7 +17,7 @@ from siutindei.domain import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from siutindei.app.ports import Recorded
 
@@ -69,3 +69,16 @@ def _events(recorded: Iterable[Recorded]) -> Any:
 def version_of(events: list[Recorded] | tuple[Recorded, ...] | Any) -> int:
     """Give the version of the last event of a stream, 0 when there is none."""
     return events[-1].version if events else 0
+
+
+#: What folds a stream, by its category.
+FOLDS: Final[Mapping[str, Callable[[Iterable[Recorded]], Any]]] = {
+    person.CATEGORY: person_of,
+    challenge.CATEGORY: challenges_of,
+    ticket.CATEGORY: ticket_of,
+    notification.CATEGORY: notification_of,
+    grant.CATEGORY: grant_of,
+    suppression.CATEGORY: suppression_of,
+    lane.CATEGORY: lane_of,
+    report.CATEGORY: reports_of,
+}

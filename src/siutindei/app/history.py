@@ -1,42 +1,40 @@
-"""The history, read and replayed. Nothing here can send: no mail port is given to it."""
+"""The history, read and replayed. Nothing here can send: no mail port is given to it.
+
+    from siutindei.bootstrap import build
+    from siutindei.settings import read_settings
+
+    history = build(read_settings(os.environ)).history
+    history.state("ticket-R00001", at=1)
+
+A moment is a version (of a stream) or a position (of the log), or a time: what was recorded by then
+had happened. docs/debugging.md shows how it is used.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from siutindei.app.folding import (
-    challenges_of,
-    grant_of,
-    notification_of,
-    person_of,
-    reports_of,
-    ticket_of,
-)
-from siutindei.app.ports import Clock, EventStore, ReplayStore
-from siutindei.domain import challenge, grant, notification, person, report, ticket
+from siutindei.app.budgeting import Standing, standing
+from siutindei.app.folding import FOLDS
+from siutindei.app.ports import Clock, EventStore, Progress, ReplayStore, Views
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from siutindei.app.ports import Recorded
+    from siutindei.domain import budget
 
 _BATCH: Final = 500
-_FOLDS: Final[dict[str, Callable[[Iterable[Recorded]], Any]]] = {
-    person.CATEGORY: person_of,
-    challenge.CATEGORY: challenges_of,
-    ticket.CATEGORY: ticket_of,
-    notification.CATEGORY: notification_of,
-    grant.CATEGORY: grant_of,
-    report.CATEGORY: reports_of,
-}
+#: What differs: the name of a field, a dot between it and the fields in it, before and after.
+Difference = Mapping[str, tuple[Any, Any]]
 
 
 @attrs.frozen(kw_only=True)
@@ -57,20 +55,49 @@ class Replay:
 
 
 @attrs.frozen(kw_only=True)
+class Past:
+    """The read models as they were at a moment.
+
+    Attributes:
+        views: them as queries.
+        events: how many events had happened.
+        position: of the last of them, 0 when there was none.
+        at: when that was recorded, None when there was none.
+    """
+
+    views: Views
+    events: int
+    position: int
+    at: datetime | None
+    _store: ReplayStore = attrs.field(alias="store", repr=False)
+
+    def rows(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Give the rows of a read model in the order of its keys, as plain data."""
+        for row in self._store.rows(name):
+            yield {column: plain(value) for column, value in row.items()}
+
+    def digest(self) -> str:
+        """Give the SHA-256 of every row."""
+        return self._store.digest()
+
+
+@attrs.frozen(kw_only=True)
 class History:
     """The use cases of reading the history.
 
     Attributes:
         store: the history.
         clock: the time.
-        memory: makes an empty store for a replay.
+        scratch: gives empty read models, of those named, for as long as a replay takes.
         projections: the names of the read models.
+        limits: the budget's numbers, as they are now.
     """
 
     store: EventStore
     clock: Clock
-    memory: Callable[[], ReplayStore]
+    scratch: Callable[[Sequence[str]], AbstractContextManager[ReplayStore]]
     projections: tuple[str, ...]
+    limits: budget.Limits
 
     def stream(self, id: str) -> Sequence[Recorded]:
         """Give the events of a stream, in order.
@@ -89,31 +116,29 @@ class History:
         Raises:
             NotFound: there is no such stream, or it had no event then.
         """
-        events = self.stream(id)
-        # A clock can jump back: what stands before an event in its stream happened before it.
-        last = max(
-            (
-                entry.version
-                for entry in events
-                if (entry.version <= at if isinstance(at, int) else entry.recorded_at <= at)
-            ),
-            default=0,
-        )
-        if not last:
+        events = _until(self.stream(id), at)
+        if not events:
             raise NotFound("event at that moment in", id)
-        fold = _FOLDS[id.partition("-")[0]]
-        state: dict[str, Any] = plain(fold(events[:last]))
-        return state
+        return _state(id, events)
+
+    def difference(self, id: str, one: int | datetime, other: int | datetime) -> Difference:
+        """Say in what the state of a stream differs between two moments, by the field.
+
+        Raises:
+            NotFound: there is no such stream.
+        """
+        events = self.stream(id)
+        return _difference(*(_state(id, _until(events, at)) for at in (one, other)))
 
     def tail(
         self,
         *,
-        after: int = 0,
+        after: int | datetime = 0,
         until: int | datetime | None = None,
         name: str | None = None,
         stream: str | None = None,
     ) -> Iterator[Recorded]:
-        """Give the log in order of position.
+        """Give the log in order of position: what is behind one moment, up to another.
 
         Raises:
             Invalid: no event has that name.
@@ -135,14 +160,38 @@ class History:
         *,
         until: int | datetime | None = None,
         projection: str | None = None,
-        progress: Callable[[int], None] = lambda _: None,
+        progress: Progress = lambda *_: None,
     ) -> Replay:
-        """Replay the history into memory, and give a digest of what came out.
+        """Replay the history, and give a digest of what came out.
 
         Args:
             until: the last position or the last moment.
-            projection: the one read model to digest; by default all of them.
-            progress: is told how many events are done.
+            projection: the one read model to make; by default all of them.
+            progress: is told which position is reached, and which is the last.
+
+        Raises:
+            Invalid: there is no such read model.
+        """
+        started = self.clock.now()
+        with self.past(until=until, projection=projection, progress=progress) as past:
+            return Replay(
+                events=past.events,
+                seconds=(self.clock.now() - started).total_seconds(),
+                digest=past.digest(),
+                projections=self.projections if projection is None else (projection,),
+            )
+
+    @contextmanager
+    def past(
+        self,
+        *,
+        until: int | datetime | None = None,
+        projection: str | None = None,
+        progress: Progress = lambda *_: None,
+    ) -> Iterator[Past]:
+        """Give the read models as they were, for as long as the block lasts; see `replay`.
+
+        Memory stays flat: they are in a temporary database, which goes to the disk when it grows.
 
         Raises:
             Invalid: there is no such read model.
@@ -151,25 +200,118 @@ class History:
             raise Invalid(
                 "projection", f"there is no {projection!r}; there are {', '.join(self.projections)}"
             )
-        names = self.projections if projection is None else (projection,)
-        memory, started, count = self.memory(), self.clock.now(), 0
-        batch: list[Recorded] = []
-        for entry in self.store.read(until=until):
-            batch.append(entry)
-            if len(batch) == _BATCH:
-                memory.project_all(batch)
-                count += len(batch)
-                progress(count)
-                batch = []
-        memory.project_all(batch)
-        count += len(batch)
-        progress(count)
-        return Replay(
-            events=count,
-            seconds=(self.clock.now() - started).total_seconds(),
-            digest=memory.digest(names),
-            projections=names,
-        )
+        total = self.store.last_position()
+        if isinstance(until, int):
+            total = min(total, until)
+        with self.scratch(self.projections if projection is None else (projection,)) as made:
+            names = () if projection is None else _names_of(made.categories)
+            log = self.store.read(until=total if until is None else until, names=names)
+            count, last = 0, None
+            while batch := list(islice(log, _BATCH)):
+                made.project_all(batch)
+                count, last = count + len(batch), batch[-1]
+                progress(last.position, total)
+            progress(total, total)
+            yield Past(
+                views=made.views,
+                events=count,
+                position=0 if last is None else last.position,
+                at=None if last is None else last.recorded_at,
+                store=made,
+            )
+
+    def changes(
+        self, projection: str, one: int | datetime, other: int | datetime
+    ) -> Iterator[tuple[str, Difference]]:
+        """Say which rows of a read model differ between two moments, by their keys, and in what.
+
+        Raises:
+            Invalid: there is no such read model.
+        """
+        with (
+            self.past(until=one, projection=projection) as before,
+            self.past(until=other, projection=projection) as after,
+        ):
+            yield from _row_changes(before.rows(projection), after.rows(projection))
+
+    def budget(self, *, at: int | datetime, limits: budget.Limits | None = None) -> Standing:
+        """Say how the budget stood at a position or at a time.
+
+        Args:
+            at: when. At a position: when that event was recorded.
+            limits: the budget's numbers then; by default those of now, as no event holds them.
+
+        Raises:
+            NotFound: there was no event yet.
+        """
+        with self.past(until=at) as past:
+            if past.at is None:
+                raise NotFound("event", "before that moment")
+            return standing(
+                past.views,
+                at=at if isinstance(at, datetime) else past.at,
+                limits=limits or self.limits,
+            )
+
+
+def _until(events: Sequence[Recorded], at: int | datetime) -> Sequence[Recorded]:
+    """Give what a stream was at a moment.
+
+    A clock can jump back: what stands before an event in its stream happened before it.
+    """
+    last = max(
+        (
+            entry.version
+            for entry in events
+            if (entry.version <= at if isinstance(at, int) else entry.recorded_at <= at)
+        ),
+        default=0,
+    )
+    return events[:last]
+
+
+def _state(id: str, events: Sequence[Recorded]) -> dict[str, Any]:
+    state: dict[str, Any] = plain(FOLDS[id.partition("-")[0]](events))
+    return state
+
+
+def _names_of(categories: frozenset[str]) -> tuple[str, ...]:
+    return tuple(name for name in (*EVENTS, *UPCASTS) if name.partition(".")[0] in categories)
+
+
+def _row_changes(
+    before: Iterator[Mapping[str, Any]], after: Iterator[Mapping[str, Any]]
+) -> Iterator[tuple[str, Difference]]:
+    """Compare rows that both come in the order of their keys."""
+    one, other = next(before, None), next(after, None)
+    while one is not None or other is not None:
+        keys = [str(next(iter(row.values()))) for row in (one, other) if row is not None]
+        key = min(keys)
+        is_one = one is not None and keys[0] == key
+        is_other = other is not None and keys[-1] == key
+        found = _difference((one or {}) if is_one else {}, (other or {}) if is_other else {})
+        if found:
+            yield key, found
+        one = next(before, None) if is_one else one
+        other = next(after, None) if is_other else other
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
+    before, after = dict(flat(one)), dict(flat(other))
+    return {
+        name: (before.get(name), after.get(name))
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) != after.get(name)
+    }
+
+
+def flat(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give the fields of plain data, each with its path: `submitted.organization_name`."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def moment(name: str, text: str) -> int | datetime:

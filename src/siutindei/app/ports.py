@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import attrs
 
@@ -302,7 +302,7 @@ class EventStore(Vault, Protocol):
     def read(
         self,
         *,
-        after: int = 0,
+        after: int | datetime = 0,
         until: int | datetime | None = None,
         names: Sequence[str] = (),
         stream: str | None = None,
@@ -1020,13 +1020,24 @@ class ErasureList(Protocol):
 
 
 class ReplayStore(Protocol):
-    """A store in memory that a replay fills."""
+    """Read models that a replay fills, in a temporary database."""
+
+    @property
+    def views(self) -> Views:
+        """The read models as queries; those that are not filled are empty."""
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """The categories of streams that they are made from."""
 
     def project_all(self, events: Sequence[Recorded]) -> None:
-        """Bring the read models up to some events, in one transaction."""
+        """Bring the read models up to some events, the next of the log."""
 
-    def digest(self, names: Sequence[str]) -> str:
-        """Give the SHA-256 of every row of the read models named, in a fixed order."""
+    def digest(self) -> str:
+        """Give the SHA-256 of every row, in a fixed order."""
+
+    def rows(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Give the rows of one in the order of its keys; a document as the state that it holds."""
 
 
 class IdentityProvider(Protocol):

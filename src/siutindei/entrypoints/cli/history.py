@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from siutindei.app.history import describe, moment
-from siutindei.domain import fields
+from siutindei.app.history import describe, flat, moment
+from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json, when
 from siutindei.entrypoints.cli.progress import shown_progress
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 #: How often somebody who follows the log looks for more, in seconds.
 _FOLLOW_EVERY: Final = 0.2
-#: The largest position that a store can have.
-_MOST: Final = 2**63 - 1
 _NOT_IN_GIST: Final = frozenset({"at", "rule", "template_hash", "id", "cause"})
 
 
@@ -54,17 +53,7 @@ def stream(installation: Installation, id: str, at: str | None) -> None:
     if installation.json:
         print_json({"stream": id, "state": state})
     else:
-        print_fields(_flat(state))
-
-
-def _flat(state: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    pairs: list[tuple[str, object]] = []
-    for name, value in state.items():
-        if isinstance(value, dict):
-            pairs.extend(_flat(value, f"{prefix}{name}."))
-        else:
-            pairs.append((f"{prefix}{name}", value))
-    return pairs
+        print_fields(list(flat(state)))
 
 
 @history.command(
@@ -74,7 +63,7 @@ def _flat(state: dict[str, object], prefix: str = "") -> list[tuple[str, object]
     )
 )
 @click.option("--follow", is_flag=True, help="Go on with what is appended from now on.")
-@click.option("--after", type=int, default=0, metavar="POSITION", help="Start behind it.")
+@click.option("--after", default="0", metavar="TIME|POSITION", help="Start behind it.")
 @click.option(
     "--type", "name", metavar="NAME", help="Only events of this name, with its version or without."
 )
@@ -84,7 +73,7 @@ def _flat(state: dict[str, object], prefix: str = "") -> list[tuple[str, object]
 def tail(
     installation: Installation,
     follow: bool,
-    after: int,
+    after: str,
     name: str | None,
     stream_id: str | None,
     until: str | None,
@@ -93,21 +82,21 @@ def tail(
 
     With --follow it goes on until it is stopped, or until nobody reads it any more.
     """
-    fields.whole("after", after, least=0, most=_MOST)
+    behind = moment("after", after)
     service, store = installation.services.history, installation.services.store
     end = None if until is None else moment("until", until)
     with stopping() as state:
         while True:
             # Only what is there by now: what comes meanwhile is for the next round.
             last = store.last_position()
-            found = service.tail(after=after, until=end, name=name, stream=stream_id)
+            found = service.tail(after=behind, until=end, name=name, stream=stream_id)
             _print_events(
                 installation,
                 takewhile(lambda entry: entry.position <= last and not state.asked, found),  # noqa: B023
             )
-            after = max(after, last)
-            while store.last_position() <= after:
-                over = after >= end if isinstance(end, int) else _is_past(installation, end)
+            behind = max(behind, last) if isinstance(behind, int) else last
+            while store.last_position() <= behind:
+                over = behind >= end if isinstance(end, int) else _is_past(installation, end)
                 if not follow or over or state.asked or is_output_closed():
                     return
                 state.wait(_FOLLOW_EVERY)
@@ -147,21 +136,26 @@ def _gist(entry: Recorded) -> str:
     )
 )
 @click.option("--until", metavar="TIME|POSITION", help="Stop at this moment or position.")
-@click.option("--projection", metavar="NAME", help="Digest this read model only.")
+@click.option("--projection", metavar="NAME", help="Make this read model only.")
+@click.option("--rows", is_flag=True, help="Show its rows as they were, one JSON document a line.")
 @pass_installation
-def replay(installation: Installation, until: str | None, projection: str | None) -> None:
-    """Replay the history into memory.
+def replay(
+    installation: Installation, until: str | None, projection: str | None, rows: bool
+) -> None:
+    """Replay the history; this sends nothing.
 
-    Prints a digest of the read models that come out: the same history gives the same digest.
+    Prints a digest of the read models that come out: the same history gives the same digest. With
+    --rows it prints what one held at that moment; what is personal stays sealed.
     """
-    service = installation.services.history
     end = None if until is None else moment("until", until)
-    total = installation.services.store.last_position()
-    if isinstance(end, int):
-        total = min(total, end)
+    if rows:
+        if projection is None:
+            raise Invalid("rows", "are of one read model: name it with --projection")
+        _print_rows(installation, end, projection)
+        return
     with shown_progress("replaying", quiet=installation.json) as progress:
-        result = service.replay(
-            until=end, projection=projection, progress=lambda done: progress(done, total)
+        result = installation.services.history.replay(
+            until=end, projection=projection, progress=progress
         )
     rate = round(result.events / result.seconds) if result.seconds else None
     if installation.json:
@@ -183,3 +177,15 @@ def replay(installation: Installation, until: str | None, projection: str | None
             ("read models", result.projections),
         ]
     )
+
+
+def _print_rows(installation: Installation, end: int | datetime | None, projection: str) -> None:
+    with ExitStack() as stack:
+        with shown_progress("replaying", quiet=installation.json) as progress:
+            past = stack.enter_context(
+                installation.services.history.past(
+                    until=end, projection=projection, progress=progress
+                )
+            )
+        for row in past.rows(projection):
+            print_json(row)
