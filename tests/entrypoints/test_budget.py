@@ -9,6 +9,7 @@ import pytest
 
 from tests.app.test_sending import ACCOUNT, FakeSes
 from tests.entrypoints.commands import EMAIL, Cli
+from tests.support import VirtualClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,3 +134,17 @@ def test_ses_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     assert "cannot be reached" in done.err
     assert 1 == len(done.err.splitlines())
+
+
+def test_the_budget_of_another_day(tmp_path: Path) -> None:
+    """What had gone by then is what counts; before the first event there is nothing to say."""
+    clock = VirtualClock()
+    cli = Cli(tmp_path / "home", clock=clock)
+    cli.access()
+    before = clock.now().isoformat()
+    clock.advance(hours=1)
+    cli("worker", "--once")
+
+    assert (0, 1) == (cli.json("budget", "--at", before)["used"], cli.json("budget")["used"])
+    assert "at" == cli.json("budget", "--at", "yesterday", code=2)["field"]
+    cli("budget", "--at", "2001-01-01T00:00:00Z", code=3)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from siutindei.app.history import moment
 from siutindei.domain import budget as rules
 from siutindei.domain.notification import KINDS
 from siutindei.entrypoints.cli.base import Command, Installation, example
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 _KEPT_FOR: Final[tuple[Kind, ...]] = ("sign_in_code", "ticket_decided")
 
 
-@click.command(cls=Command, epilog=example("siutindei budget", "siutindei --json budget"))
+@click.command(
+    cls=Command,
+    epilog=example("siutindei budget", "siutindei budget --at 2026-01-31T09:30:00+08:00"),
+)
+@click.option("--at", metavar="TIME|POSITION", help="Show how it stood then, by today's numbers.")
 @click.pass_context
-def budget(ctx: click.Context) -> None:
+def budget(ctx: click.Context, at: str | None) -> None:
     """Show what is used and left of the day's mails.
 
     A day is the last 24 hours. When mails go to SES, what SES counts stands beside it. Exit code 1
@@ -32,7 +37,10 @@ def budget(ctx: click.Context) -> None:
     it runs low.
     """
     installation = ctx.ensure_object(Installation)
-    standing = installation.services.budget.standing()
+    if at is None:
+        standing = installation.services.budget.standing()
+    else:
+        standing = installation.services.history.budget(at=moment("at", at))
     if installation.json:
         print_json(_document(standing))
     else:
