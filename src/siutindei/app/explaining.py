@@ -28,7 +28,7 @@ from siutindei.domain import (
 from siutindei.domain.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from siutindei.app.ports import Context
 
@@ -247,8 +247,9 @@ def _named(store: EventStore, id: str) -> Iterator[_Hit]:
     code = store.views.find_code(id)
     if code is not None:
         for entry in store.entries(challenge.stream(code.client, code.fingerprint)):
-            if _fields_of(entry).get("challenge") == id:
-                yield _Hit("challenge", entry, _is(entry, challenge.Issued))
+            # What closed it may be another challenge's request; the others follow from this one.
+            if _is(entry, challenge.Issued) and _fields_of(entry)["challenge"] == id:
+                yield _Hit("challenge", entry)
 
 
 def _mentioned(store: EventStore, id: str) -> Iterator[_Hit]:
@@ -519,12 +520,19 @@ class _Tree:
             above = [] if entry.id in self._leaves else self._acts(entry, causes, top)
             self._add(_node(entry, self._log), [*above, *causes], entry, top)
         # A request or a command is asked for by its id; where it has no node, what it did is.
-        for id in (f"request/{self._id}", f"command/{self._id}"):
-            if id in self._nodes:
-                self._nodes[id] = attrs.evolve(self._nodes[id], is_asked_for=True)
-        if not any(node.is_asked_for for node in self._nodes.values()):
-            for id in self._hits.keys() & self._nodes.keys():
-                self._nodes[id] = attrs.evolve(self._nodes[id], is_asked_for=True)
+        acts = {f"request/{self._id}", f"command/{self._id}"} & self._nodes.keys() - {top}
+        if acts or not any(node.is_asked_for for node in self._nodes.values()):
+            self._mark(acts or self._hits.keys() & self._nodes.keys())
+        if top is not None:
+            self._mark(
+                entry.id
+                for entry in self._hits.values()
+                if entry.id in self._nodes and _context_of(entry).get("request_id") == self._id
+            )
+
+    def _mark(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            self._nodes[id] = attrs.evolve(self._nodes[id], is_asked_for=True)
 
     def _top(self) -> str | None:
         """Make the node above several chains; None when there is one."""
