@@ -56,7 +56,8 @@ svg .aside { fill-opacity: .45; } svg path.aside { stroke-dasharray: 4 3; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; overflow-wrap: anywhere;
   border-bottom: 1px solid var(--line); }
-td:nth-child(-n+2) { overflow-wrap: normal; white-space: nowrap; }
+th, td:nth-child(-n+2) { overflow-wrap: normal; white-space: nowrap; }
+td:nth-child(3) { width: 25%; } td:nth-child(4) { min-width: 7rem; }
 tr.mark td { background: var(--mark); } code { font-size: 12px; }
 dl { margin: 0; } dt { float: left; clear: left; margin-right: .4rem; color: var(--soft); }
 dd { margin: 0; }
@@ -67,7 +68,7 @@ _HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode
 def page(explanation: Explanation) -> str:
     """Make the page."""
     rows = list(explanation.rows())
-    title = _text(f"What {explanation.id} is about")
+    title = _text(f"What caused {explanation.id}, and what came of it")
     return "\n".join(
         (
             "<!DOCTYPE html>",
