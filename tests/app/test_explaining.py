@@ -339,6 +339,39 @@ def test_a_withheld_mail_names_its_request_and_the_suppression(told: tuple[World
     assert "S00001" not in json.dumps([node.title for node in other.nodes])
 
 
+def test_a_request_that_is_in_the_tree_begins_no_other_chain(world: World) -> None:
+    """Two tickets of one batch, of which one's mail led to the other's being withheld."""
+    batch = context("batch")
+    for number, kind in enumerate(("access_request", "organization_suggestion")):
+        world.services.tickets.submit(
+            attrs.evolve(batch, command_id=f"one-{number}", correlation_id=f"one-{number}"),
+            ticket_type=kind,  # type: ignore[arg-type]
+            user="user-1",
+            email=ANN,
+            body={"organization_name": "Star Dance", "description": "A club."},
+            vouched=True,
+        )
+    for reference in ("R00001", "S00001"):
+        world.decline(reference)
+        world.drain()
+        if reference == "R00001":
+            report_of(world, world.notice_id(reference, DECISION), "Complaint")
+    found = explain(world, "S00001")
+    first = by_id(found)["ticket-R00001/1"]
+
+    assert first.is_aside
+    assert by_id(found)[first.parent or ""].name == "notification.withheld.v1"
+    assert path(found, "ticket-S00001/1") == ["request", "command", "ticket.submitted.v1"]
+
+
+def test_a_command_may_be_called_as_a_stream_is(world: World) -> None:
+    """What a client named it by leads to all that followed all the same."""
+    world.submit(command="ticket-R00001")
+    world.decline("R00001")
+
+    assert len(events(explain(world, "R00001"))) == 5
+
+
 def test_mails_that_one_suppression_withheld_are_counted_when_they_are_many(
     told: tuple[World, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

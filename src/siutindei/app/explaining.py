@@ -458,11 +458,12 @@ class _Tree:
         """Take in what follows from what is there, until nothing more does."""
         first = min(entry.position for entry in self._entries.values()) - 1
         candidates: dict[str, Entry] = {}
+        looked_for: set[str] = set()
         looked_at: set[str] = set()
         while True:
             inside = list(self._entries.values())
             known = {_context_of(entry).get("correlation_id") for entry in inside}
-            wanted = {id for id in known if id is not None} - looked_at
+            wanted = {id for id in known if id is not None} - looked_for
             streams = {
                 entry.stream
                 for entry in inside
@@ -470,7 +471,8 @@ class _Tree:
             } - looked_at
             if not wanted | streams:
                 return
-            looked_at |= wanted | streams
+            looked_for |= wanted
+            looked_at |= streams
             for stream in streams:
                 candidates.update(self._log.stream(stream))
             if wanted:
@@ -501,9 +503,9 @@ class _Tree:
                     self._entries[chain.id], newest = chain, chain
                     self._aside[chain.id] = None
                     chain = self._log.cause(chain)
-                if newest is not None and chain is None and self._log.cause(entry) is not None:
+                if newest is not None and chain is None:
                     self._aside[newest.id] = entry.id
-        for entry in list(self._entries.values()):
+        for entry in [one for one in self._entries.values() if one.id not in self._aside]:
             led_to = [one for one in self._log.elsewhere(entry) if one.id not in self._entries]
             self._not_taken |= {one.id for one in led_to[MOST:]}
             for found in led_to[:MOST]:
@@ -515,9 +517,15 @@ class _Tree:
 
     def _make_nodes(self) -> None:
         top = self._top()
+        #: The requests of what is no aside.
+        self._own = {
+            f"request/{_request_of(entry)[0]}"
+            for entry in self._entries.values()
+            if entry.id not in self._aside
+        }
         for entry in sorted(self._entries.values(), key=lambda one: one.position):
             causes = self._causes(entry)
-            above = [] if entry.id in self._leaves else self._acts(entry, causes, top)
+            above = [] if entry.id in self._leaves else self._acts(entry, top)
             self._add(_node(entry, self._log), [*above, *causes], entry, top)
         # A request or a command is asked for by its id; where it has no node, what it did is.
         acts = {f"request/{self._id}", f"command/{self._id}"} & self._nodes.keys() - {top}
@@ -559,7 +567,7 @@ class _Tree:
         found = [*([] if cause is None else [cause]), *self._log.because(entry)]
         return list(dict.fromkeys(one.id for one in found if one.id in self._entries))
 
-    def _acts(self, entry: Entry, causes: Sequence[str], top: str | None) -> list[str]:
+    def _acts(self, entry: Entry, top: str | None) -> list[str]:
         """Make the nodes of the request and the command that brought an event; give the latter.
 
         Only what acts from outside has them: the worker and its like do what events ask for.
@@ -571,8 +579,12 @@ class _Tree:
         if request == top and cause is not None:
             # It stands below what it was about, and so does not stand below the top.
             return []
+        if entry.id in self._aside and request in self._own:
+            # A request that is in the tree itself is no part of another chain.
+            return []
+        about = [] if cause is None else [cause.id]
         acts: Sequence[tuple[str, Kind, Sequence[str]]] = (
-            (request, "request", causes[:1]),
+            (request, "request", about),
             (command, "command", [request]),
         )
         for id, kind, above in acts:
