@@ -166,6 +166,16 @@ def test_what_was_asked_for_is_marked(told: tuple[World, str], id: str, marked: 
     assert asked(explain(told[0], id)) == marked
 
 
+def test_a_correlation_marks_where_it_begins(told: tuple[World, str]) -> None:
+    """All that follows carries it; the first of it is what somebody wants to see."""
+    world, _ = told
+    by_api = attrs.evolve(context("step"), request_id="api-2", correlation_id="correlation-2")
+    world.services.tickets.decline(by_api, "R00002", by="admin-7")
+    world.drain()
+
+    assert asked(explain(world, "correlation-2")) == ["ticket-R00002/2"]
+
+
 def test_a_redrive_stands_below_what_was_given_up(world: World) -> None:
     """With the request of the person who gave it, and what followed from it."""
     world.mail.then_raises(MailRefused("never"))
@@ -308,6 +318,10 @@ def test_a_request_that_began_much_is_shown_in_part(
     found = explain(world, first)
 
     assert (len(events(found)), found.left_out) == (2, 1)
+    monkeypatch.undo()
+    monkeypatch.setattr(explaining, "MOST", 1)
+    whole = explain(world, "shared")
+    assert (len(events(whole)), whole.left_out) == (3, 0)
     assert path(found, first) == ["request", "command", "suppression.suppressed.v1"]
 
 
@@ -337,6 +351,22 @@ def test_a_withheld_mail_names_its_request_and_the_suppression(told: tuple[World
     assert (leaf.is_aside, leaf.causes) == (True, (f"suppression-{fingerprint}/1",))
     assert f"{withheld}:" in [row.why for row in other.rows()]
     assert "S00001" not in json.dumps([node.title for node in other.nodes])
+
+
+def test_what_an_erasure_withheld_names_it(world: World) -> None:
+    """The mail, and the grant."""
+    world.submit()
+    world.drain()
+    world.approve("R00001", create_organization=True)
+    world.services.people.erase(context("erasure"), "user-1", by="op", reason="asked")
+    world.drain()
+    found = explain(world, "R00001")
+    withheld = [node for node in found.nodes if (node.name or "").endswith("withheld.v1")]
+    (erased,) = [node for node in found.nodes if node.name == "person.erased.v1"]
+
+    assert {"notification.withheld.v1", "grant.withheld.v1"} == {node.name for node in withheld}
+    assert all(node.causes[1:] == (erased.id,) for node in withheld)
+    assert erased.is_aside
 
 
 def test_a_request_that_is_in_the_tree_begins_no_other_chain(world: World) -> None:
@@ -579,6 +609,18 @@ def test_a_withheld_mail_without_its_beginning_is_shown(told: tuple[World, str])
         )
 
     assert f"notification-{id}/2" in events(explain(world, f"notification-{id}/2"))
+
+
+def test_a_mail_whose_beginning_is_gone_is_explained(world: World) -> None:
+    """What is left of it is shown: a hole in a stream is for `doctor` to find."""
+    world.mail.then_raises(AccountHalted("sending is paused"))
+    ids = [world.notice_id(world.submit()), world.notice_id(world.submit(user="u-2", email=BOB))]
+    world.drain()
+    with world.store.writing() as cursor:
+        cursor.execute("DELETE FROM stored_events WHERE topic = 'notification.requested.v1'")
+    names = [node.name for id in ids for node in explain(world, f"notification-{id}").nodes]
+
+    assert "notification.deferred.v1" in names
 
 
 # --- ids ------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from siutindei.domain import (
     grant,
     lane,
     notification,
+    person,
     report,
     suppression,
     ticket,
@@ -306,7 +307,7 @@ class _Log:
         return [
             found
             for found in self.stream(entry.stream).values()
-            if found.version < entry.version and (not kinds or _is(found, *kinds))
+            if found.position < entry.position and (not kinds or _is(found, *kinds))
         ]
 
     def cause(self, entry: Entry) -> Entry | None:
@@ -334,12 +335,12 @@ class _Log:
             return ()
         return [found for found in begun if _fields_of(found)["challenge"] == said["challenge"]]
 
-    def root(self, entry: Entry) -> Entry:
-        """Give the event that everything above an event follows from."""
-        above = self.cause(entry)
-        while above is not None:
-            entry, above = above, self.cause(above)
-        return entry
+    def above(self, entry: Entry) -> list[Entry]:
+        """Give an event and what it follows from, up to what follows from nothing."""
+        chain = [entry]
+        while (cause := self.cause(chain[-1])) is not None:
+            chain.append(cause)
+        return chain
 
     def home(self, entry: Entry) -> Entry:
         """Give the event in whose chain an event is shown: a report's is that of its mail."""
@@ -356,9 +357,17 @@ class _Log:
             case Recorded(event=notification.Withheld(why="suppressed")):
                 place = suppression.stream(str(self._asked(entry).get("fingerprint")))
                 return self._newest(place, entry, suppression.Suppressed)
+            case Recorded(event=notification.Withheld(why="erased") | grant.Withheld()):
+                place = person.stream(str(self._asked(entry).get("user")))
+                return self._newest(place, entry, person.Erased)
             case Recorded(event=notification.Deferred(why="lane_halted")):
-                name = notification.LANES[self._asked(entry)["kind"]]
-                return self._newest(lane.stream(name), entry, lane.Halted)
+                kind = self._asked(entry).get("kind")
+                names = [name for mail, name in notification.LANES.items() if mail == kind]
+                return [
+                    found
+                    for name in names
+                    for found in self._newest(lane.stream(name), entry, lane.Halted)
+                ]
             case Recorded(event=suppression.Suppressed(reason="soft_bounces")):
                 counted: list[Entry] = []
                 for found in self.before(entry):
@@ -384,8 +393,9 @@ class _Log:
             yield entry.id, state.status
 
     def _asked(self, entry: Entry) -> Mapping[str, Any]:
-        """Give what was said when a mail was asked for."""
-        return _fields_of(self.stream(entry.stream)[f"{entry.stream}/1"])
+        """Give what was said when a mail or a grant was asked for; nothing where that is gone."""
+        asked = self.stream(entry.stream).get(f"{entry.stream}/1")
+        return {} if asked is None else _fields_of(asked)
 
     def _newest(self, stream: str, entry: Entry, kind: type) -> list[Entry]:
         found = self.stream(stream).values()
@@ -422,6 +432,8 @@ class _Tree:
         self._kinds = tuple(dict.fromkeys(hit.kind for hit in hits))
         self._asked = {hit.entry.id for hit in hits if hit.is_it}
         self._hits = {hit.entry.id: hit.entry for hit in hits}
+        #: What may be in it, and what is.
+        self._candidates: dict[str, Entry] = {}
         self._entries: dict[str, Entry] = {}
         #: What belongs to other chains, by what it is shown below.
         self._aside: dict[str, str | None] = {}
@@ -441,14 +453,15 @@ class _Tree:
             id=self._id,
             kinds=self._kinds,
             nodes=tuple(self._nodes.values()),
-            left_out=len(self._not_taken),
+            left_out=len(self._not_taken - self._entries.keys()),
         )
 
     def _take_roots(self) -> None:
-        roots = {}
+        roots: dict[str, Entry] = {}
         for hit in self._hits.values():
-            root = self._log.root(self._log.home(hit))
-            roots[root.id] = root
+            chain = self._log.above(self._log.home(hit))
+            roots[chain[-1].id] = chain[-1]
+            self._candidates.update((entry.id, entry) for entry in chain)
         self._entries = dict(list(roots.items())[:MOST])
         self._not_taken |= roots.keys() - self._entries.keys()
         #: The request of every chain; of several chains none is above the others.
@@ -457,7 +470,6 @@ class _Tree:
     def _grow(self) -> None:
         """Take in what follows from what is there, until nothing more does."""
         first = min(entry.position for entry in self._entries.values()) - 1
-        candidates: dict[str, Entry] = {}
         looked_for: set[str] = set()
         looked_at: set[str] = set()
         while True:
@@ -474,12 +486,12 @@ class _Tree:
             looked_for |= wanted
             looked_at |= streams
             for stream in streams:
-                candidates.update(self._log.stream(stream))
+                self._candidates.update(self._log.stream(stream))
             if wanted:
                 found = self._log.store.mentions(sorted(wanted), after=first)
-                candidates.update((entry.id, entry) for entry in found)
+                self._candidates.update((entry.id, entry) for entry in found)
             # Nothing follows from what is recorded later.
-            for entry in sorted(candidates.values(), key=lambda one: one.position):
+            for entry in sorted(self._candidates.values(), key=lambda one: one.position):
                 if entry.id not in self._entries and self._belongs(entry):
                     self._entries[entry.id] = entry
 
@@ -497,14 +509,12 @@ class _Tree:
     def _add_asides(self) -> None:
         for entry in list(self._entries.values()):
             for found in self._log.because(entry):
-                chain: Entry | None = found
-                newest = None
-                while chain is not None and chain.id not in self._entries:
-                    self._entries[chain.id], newest = chain, chain
-                    self._aside[chain.id] = None
-                    chain = self._log.cause(chain)
-                if newest is not None and chain is None:
-                    self._aside[newest.id] = entry.id
+                chain = self._log.above(found)
+                new = [one for one in chain if one.id not in self._entries]
+                self._entries.update((one.id, one) for one in new)
+                self._aside.update((one.id, None) for one in new)
+                if len(new) == len(chain):
+                    self._aside[new[-1].id] = entry.id
         for entry in [one for one in self._entries.values() if one.id not in self._aside]:
             led_to = [one for one in self._log.elsewhere(entry) if one.id not in self._entries]
             self._not_taken |= {one.id for one in led_to[MOST:]}
@@ -529,14 +539,12 @@ class _Tree:
             self._add(_node(entry, self._log), [*above, *causes], entry, top)
         # A request or a command is asked for by its id; where it has no node, what it did is.
         acts = {f"request/{self._id}", f"command/{self._id}"} & self._nodes.keys() - {top}
-        if acts or not any(node.is_asked_for for node in self._nodes.values()):
-            self._mark(acts or self._hits.keys() & self._nodes.keys())
-        if top is not None:
-            self._mark(
-                entry.id
-                for entry in self._hits.values()
-                if entry.id in self._nodes and _context_of(entry).get("request_id") == self._id
-            )
+        shown = [entry for entry in self._hits.values() if entry.id in self._nodes]
+        self._mark(acts)
+        if not acts or top is not None:
+            self._mark(entry.id for entry in shown if self._id in _acts_of(entry))
+        if not any(node.is_asked_for for node in self._nodes.values()):
+            self._mark([shown[0].id])
 
     def _mark(self, ids: Iterable[str]) -> None:
         for id in ids:
@@ -625,6 +633,11 @@ def _request_of(entry: Entry) -> tuple[str, str]:
     if entry.context is None:
         return entry.id, ""
     return entry.context.request_id, entry.context.correlation_id
+
+
+def _acts_of(entry: Entry) -> set[str | None]:
+    context = _context_of(entry)
+    return {context.get("request_id"), context.get("command_id")}
 
 
 def _comes_from_outside(context: Context, cause: Entry | None) -> bool:
