@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pytest
+from eventsourcing.persistence import StoredEvent
 
 from siutindei.adapters.keys import KeyRing
 from siutindei.app import ports
@@ -317,6 +318,55 @@ class EventStoreContract(StoreContract):
                 append(store, ANN, signed_up(), version=1001)
 
         assert list(range(1, 1003)) == versions
+
+    def test_texts_are_found_as_they_are_stored_and_whole(
+        self, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A part of one is not, and nothing in it is a pattern; however many are looked for."""
+        monkeypatch.setattr("siutindei.adapters.store._LOOKED_THROUGH", 3)
+        monkeypatch.setattr("siutindei.adapters.store._TEXTS", 2)
+        names = ['say "hi" \\ 太極', "50%_off", "plain", "plainer", "other"]
+        for number, name in enumerate(names, start=1):
+            with store.transaction(attrs.evolve(context(), correlation_id=name)) as tx:
+                tx.append(person.stream(f"p{number}"), 0, [signed_up(f"p{number}")])
+
+        def found(*texts: str, after: int = 0) -> list[str]:
+            return [entry.stream for entry in store.mentions(texts, after=after)]
+
+        assert [found(name) for name in names] == [[f"person-p{n}"] for n in range(1, 6)]
+        assert found(*reversed(names)) == [f"person-p{number}" for number in range(1, 6)]
+        assert found(*names, after=3) == ["person-p4", "person-p5"]
+        assert found("plain", after=2**70) == found("plai", "50%", "%", "", "correlation") == []
+        assert list(store.mentions(["plain"])) == list(store.load("person-p3"))
+
+    def test_what_cannot_be_read_is_given_as_far_as_it_can(self, store: SqlStore) -> None:
+        """A newer version's event has its envelope; a damaged one has its place."""
+        append(store, ANN, signed_up())
+        newer = (
+            b'{"recorded_at":"2026-01-31T01:30:00Z","command_id":"c","actor":"a",'
+            b'"request_id":"r","correlation_id":"k","data":{"id":"x","size":3}}'
+        )
+        with store.writing() as cursor:
+            for version, state in ((2, newer), (3, b"\xff")):
+                stored = StoredEvent(ANN, version, "person.renamed.v1", state)
+                store.insert(cursor, stored)
+        read, renamed, damaged = store.entries(ANN)
+        (found,) = store.mentions(["k"])
+
+        assert read == store.load(ANN, until=1)[0]
+        assert isinstance(renamed, ports.Unread)
+        assert isinstance(damaged, ports.Unread)
+        assert found == renamed
+        assert (renamed.id, renamed.name, renamed.recorded_at, renamed.texts) == (
+            *("person-ann/2", "person.renamed.v1", START),
+            {"id": "x"},
+        )
+        assert renamed.context is not None
+        assert "does not know person.renamed.v1" in renamed.why
+        assert ("person-ann/3", None, None, {}) == (
+            *(damaged.id, damaged.recorded_at, damaged.context),
+            damaged.texts,
+        )
 
     def test_a_command_is_carried_out_once(self, store: SqlStore) -> None:
         """The same command again is refused before anything is read, with what it did first."""

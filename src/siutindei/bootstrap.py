@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.store import SqlStore
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from siutindei.app.budgeting import Budget
     from siutindei.app.dead_letters import DeadLetters
     from siutindei.app.delivery import Delivery
+    from siutindei.app.explaining import Explain
     from siutindei.app.feedback import Feedback
     from siutindei.app.history import History
     from siutindei.app.lanes import Lanes
@@ -301,6 +303,25 @@ class Services:
             projections=NAMES,
             limits=self.settings.budget_limits,
         )
+
+    @cached_property
+    def explain(self) -> Explain:
+        """Why something happened; no mail adapter is under it."""
+        from siutindei.app.explaining import Explain
+
+        return Explain(store=self.store)
+
+    def write(self, file: Path, text: str) -> None:
+        """Write a new file, for its owner only: whole, or not at all.
+
+        Raises:
+            Unusable: there is a file already, or its folder cannot be written.
+            Unavailable: the disk is full.
+        """
+        from siutindei.adapters.files import whole
+
+        with whole(file) as draft:
+            draft.write_text(text, encoding="utf-8")
 
     @cached_property
     def read_models(self) -> ReadModels:

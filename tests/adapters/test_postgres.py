@@ -796,6 +796,27 @@ def test_the_reader_replays_and_writes_nothing(tmp_path: Path, writer: str) -> N
     assert digest == replayed.digest
 
 
+def test_the_reader_explains_everything(tmp_path: Path, writer: str) -> None:
+    """Each event and each request of a story has the tree that it has on SQLite."""
+    tell(tmp_path, writer).store.close()
+
+    def trees(services: Services) -> list[list[tuple[object, ...]]]:
+        explain = services.explain.explain
+        return [
+            [(node.kind, node.name, node.status, len(node.causes)) for node in explain(id).nodes]
+            for entry in services.store.read()
+            for id in (entry.id, entry.context.request_id)
+        ]
+
+    with opened(writer.replace("the_writer", "the_reader")) as store:
+        store.check_ring("vault key", RING, rotates=True)
+        found = trees(make_services(tmp_path, store=store))
+
+    assert len(found) == 96
+    (tmp_path / "memory").mkdir()
+    assert found == trees(tell(tmp_path / "memory", ""))
+
+
 # --- erasure --------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ class UnreadableEvent(Unreadable):
     def __init__(self, stored: StoredEvent, why: str) -> None:
         event_id = f"{stored.originator_id}/{stored.originator_version}"
         super().__init__(f"event {event_id} ({stored.topic}) cannot be read: {why}")
+        self.why = why
 
 
 class Envelope(
@@ -116,17 +117,24 @@ class EventMapper(Mapper[str]):
             position=stored_event.id if isinstance(stored_event, Notification) else 0,
             name=stored_event.topic,
             recorded_at=envelope.recorded_at,
-            context=Context(
-                command_id=envelope.command_id,
-                actor=envelope.actor,
-                request_id=envelope.request_id,
-                correlation_id=envelope.correlation_id,
-                causation_id=envelope.causation_id,
-                aws_request_id=envelope.aws_request_id,
-                sqs_message_id=envelope.sqs_message_id,
-            ),
+            context=_context(envelope),
             event=event,
         )
+
+    def outline(self, state: object) -> tuple[datetime | None, Context | None, dict[str, str]]:
+        """Give what can be said of an event that cannot be read.
+
+        Returns:
+            When it was recorded, who acted, and its fields that are text; nothing of an envelope
+            that cannot be read either.
+        """
+        try:
+            envelope: Envelope = self.transcoder.decode(state if isinstance(state, bytes) else b"")
+            fields = msgspec.json.decode(envelope.data, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None, None, {}
+        texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+        return envelope.recorded_at, _context(envelope), texts
 
     def encode_payload(self, event: Event) -> bytes:
         """Encode an event's fields, in the order of its class, without those that are empty."""
@@ -161,6 +169,18 @@ class EventMapper(Mapper[str]):
             raise msgspec.ValidationError(msg)
         event: Event = _decoder(kind).decode(data)
         return event
+
+
+def _context(envelope: Envelope) -> Context:
+    return Context(
+        command_id=envelope.command_id,
+        actor=envelope.actor,
+        request_id=envelope.request_id,
+        correlation_id=envelope.correlation_id,
+        causation_id=envelope.causation_id,
+        aws_request_id=envelope.aws_request_id,
+        sqs_message_id=envelope.sqs_message_id,
+    )
 
 
 def seal(event: Event, stream: str, version: int, sealer: Callable[[Personal], str]) -> Event:

@@ -532,6 +532,7 @@ class PostgresStore(SqlStore):
     """See `ports.EventStore` and `ports.Vault`."""
 
     position = "notification_id"
+    holds = "position(?::bytea IN state) > 0"
 
     def __init__(
         self,

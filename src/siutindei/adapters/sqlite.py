@@ -465,6 +465,7 @@ class SqliteStore(SqlStore):
     """See `ports.EventStore` and `ports.Vault`."""
 
     position = "rowid"
+    holds = "instr(state, ?) > 0"
 
     def __init__(
         self,

@@ -14,13 +14,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
+import msgspec
 from eventsourcing.persistence import Notification
 
 from siutindei.adapters import codec, projections
 from siutindei.adapters.codec import EventMapper, UnreadableEvent
 from siutindei.adapters.vault import CursorVault
 from siutindei.adapters.views import SqlViews
-from siutindei.app.ports import CommandRepeated, Recorded, Unavailable, Unusable
+from siutindei.app.ports import CommandRepeated, Recorded, Unavailable, Unread, Unusable
 from siutindei.domain.catalogue import NAMES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.projections import Table, Tables
     from siutindei.adapters.sql import Cursor
-    from siutindei.app.ports import Clock, Context, Views
+    from siutindei.app.ports import Clock, Context, Entry, Views
     from siutindei.domain.catalogue import Event
     from siutindei.domain.personal import Personal
 
@@ -45,6 +46,9 @@ COPIED: Final = "copied"
 #: What the notes begin with that say whose mails are yet to be forgotten.
 _UNFORGOTTEN: Final = "forget:"
 _PAGE: Final = 500
+#: As many events are looked through for texts at once, and for as many texts.
+_LOOKED_THROUGH: Final = 5000
+_TEXTS: Final = 200
 #: How often a lost answer is asked for.
 _QUESTIONS: Final = 3
 _BIGGEST: Final = 2**63 - 1
@@ -210,9 +214,11 @@ class SqlStore(ABC):
     Attributes:
         database: what it is called in messages.
         position: the column of the events' positions.
+        holds: the condition that an event's stored bytes hold some others.
     """
 
     position: str
+    holds: str
 
     def __init__(self, database: str, *, master: KeyRing, clock: Clock) -> None:
         self.database = database
@@ -368,6 +374,60 @@ class SqlStore(ABC):
             if len(rows) < _PAGE:
                 return
             position = rows[-1]["position"]
+
+    def entries(self, stream: str) -> Sequence[Entry]:
+        """Read a stream in order, also what cannot be read."""
+        with self.reading() as cursor:
+            cursor.execute(
+                f"SELECT {self._columns} FROM stored_events WHERE originator_id = ?"
+                " ORDER BY originator_version",
+                (stream,),
+            )
+            return [self._entry(row) for row in cursor.fetchall()]
+
+    def mentions(self, texts: Sequence[str], *, after: int = 0) -> Iterator[Entry]:
+        """Give the events that hold one of some texts, each in its quotation marks."""
+        found = [msgspec.json.encode(text) for text in texts]
+        after = _bounded(after)
+        while True:
+            rows: dict[int, Any] = {}
+            with self.reading() as cursor:
+                cursor.execute(
+                    f"SELECT max({self.position}) AS n FROM (SELECT {self.position}"
+                    f" FROM stored_events WHERE {self.position} > ?"
+                    f" ORDER BY {self.position} LIMIT ?) AS page",
+                    (after, _LOOKED_THROUGH),
+                )
+                last = cursor.fetchone()["n"]
+                if last is None:
+                    return
+                for start in range(0, len(found), _TEXTS):
+                    some = found[start : start + _TEXTS]
+                    cursor.execute(
+                        f"SELECT {self._columns} FROM stored_events"
+                        f" WHERE {self.position} > ? AND {self.position} <= ?"
+                        f" AND ({' OR '.join([self.holds] * len(some))})",
+                        (after, last, *some),
+                    )
+                    rows.update((row["position"], row) for row in cursor.fetchall())
+            yield from (self._entry(rows[position]) for position in sorted(rows))
+            after = last
+
+    def _entry(self, row: Any) -> Entry:
+        try:
+            return self._recorded(row)
+        except UnreadableEvent as problem:
+            recorded_at, context, texts = self.mapper.outline(row["state"])
+            return Unread(
+                stream=row["originator_id"],
+                version=row["originator_version"],
+                position=row["position"],
+                name=row["topic"],
+                why=problem.why,
+                recorded_at=recorded_at,
+                context=context,
+                texts=texts,
+            )
 
     def page(self, cursor: Cursor, *, after: int, until: int, category: str) -> Sequence[Recorded]:
         """Read the events of one category between two positions with a cursor, in order."""

@@ -215,6 +215,36 @@ class Recorded:
         return f"{self.stream}/{self.version}"
 
 
+@attrs.frozen(kw_only=True)
+class Unread:
+    """A stored event that this version of the program cannot read.
+
+    Attributes:
+        why: what is wrong with it.
+        recorded_at: when it was recorded; None when its envelope cannot be read either.
+        context: the same of who acted, and by which request.
+        texts: those of its fields that are text, as they are stored.
+    """
+
+    stream: str
+    version: int
+    position: int
+    name: str
+    why: str
+    recorded_at: datetime | None = None
+    context: Context | None = None
+    texts: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return f"{self.stream}/{self.version}"
+
+
+#: A stored event, be it readable or not.
+Entry = Recorded | Unread
+
+
 class Vault(Protocol):
     """Opens what is personal."""
 
@@ -308,6 +338,16 @@ class EventStore(Vault, Protocol):
         stream: str | None = None,
     ) -> Iterator[Recorded]:
         """Read the log in order of position, in flat memory; positions may have holes."""
+
+    def entries(self, stream: str) -> Sequence[Entry]:
+        """Read a stream in order, also what of it this version cannot read."""
+
+    def mentions(self, texts: Sequence[str], *, after: int = 0) -> Iterator[Entry]:
+        """Give the events behind a position that hold one of some texts, in order of position.
+
+        Each text is looked for as it is stored, and whole: no part of a longer one is found. In
+        which field it stands is for the caller to see. It takes flat memory.
+        """
 
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""

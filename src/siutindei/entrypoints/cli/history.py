@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -11,9 +12,11 @@ import click
 from siutindei.app.history import describe, flat, moment
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
+from siutindei.entrypoints.cli.explanation import document, tree_lines
 from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json, when
 from siutindei.entrypoints.cli.progress import shown_progress
 from siutindei.entrypoints.cli.stopping import is_output_closed, stopping
+from siutindei.entrypoints.explanation_page import page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,6 +130,41 @@ def _gist(entry: Recorded) -> str:
         for name, value in describe(entry)["data"].items()
         if value and not isinstance(value, list | dict) and name not in _NOT_IN_GIST
     )
+
+
+@history.command(
+    epilog=example(
+        "siutindei history explain R00001",
+        "siutindei --json history explain ticket-R00001/2",
+        "siutindei history explain R00001 --html R00001.html",
+    )
+)
+@click.argument("id")
+@click.option(
+    "--html",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write a page with the picture into a new file.",
+)
+@pass_installation
+def explain(installation: Installation, id: str, file: Path | None) -> None:
+    """Show what caused something, and what came of it, as a tree.
+
+    ID is that of a ticket, a notification, a grant, a challenge, an event or a stream; SES's id of
+    a mail or a report; or the id of a request, a command, a correlation, a Lambda request or an SQS
+    message. What is personal stays sealed.
+    """
+    explanation = installation.services.explain.explain(id)
+    if file is not None:
+        installation.services.write(file, page(explanation))
+    if installation.json:
+        print_json(document(explanation))
+        return
+    for line in tree_lines(explanation):
+        echo(line)
+    if file is not None:
+        echo(f"written: {file}")
 
 
 @history.command(
