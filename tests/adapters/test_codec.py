@@ -217,6 +217,22 @@ def test_an_old_version_that_does_not_fit_is_named(data: bytes) -> None:
         MAPPER.to_domain_event(stored("person.address_proved.v1", head + b'"data":' + data + b"}"))
 
 
+@pytest.mark.parametrize("data", [b"{}", b'{"user":1}'])
+def test_an_upcast_may_take_for_granted_what_it_was_made_for(
+    monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """An upcast that does not find what it expects refuses the event, and stops nothing else."""
+
+    def renamed(payload: dict[str, Any]) -> dict[str, Any]:
+        return {"user": payload["user"].strip(), "at": payload["at"]}
+
+    upcasts: Any = catalogue.UPCASTS
+    monkeypatch.setitem(upcasts, "person.address_proved.v1", ("person.address_proved.v2", renamed))
+    head, _, _ = golden("person.address_proved.v1").partition(b'"data":')
+    with pytest.raises(UnreadableEvent, match="its upcast does not fit it"):
+        MAPPER.to_domain_event(stored("person.address_proved.v1", head + b'"data":' + data + b"}"))
+
+
 @pytest.mark.parametrize("sample", ["ticket.submitted.v1", "person.address_proved.v1"])
 def test_an_event_that_was_cut_short_is_named(sample: str) -> None:
     """No beginning of an event is taken for an event."""
@@ -252,6 +268,89 @@ def test_damage_is_read_or_named(sample: str, place: int, byte: bytes) -> None:
         refused = str(error)
 
     assert refused is None or f"event {damaged.originator_id}/7 " in refused
+
+
+# --- what is read otherwise -----------------------------------------------------------------------
+
+
+def deviation(sample: str, state: bytes) -> str:
+    """Say what is different about bytes that can be read."""
+    event = stored(sample, state)
+    return MAPPER.deviation(event, MAPPER.to_domain_event(event))
+
+
+@pytest.mark.parametrize("sample", samples.SAMPLES)
+def test_what_we_wrote_is_read_as_it_was_written(sample: str) -> None:
+    """No golden file is read otherwise than it was written, also none of an old version."""
+    assert "" == deviation(sample, golden(sample))
+
+
+SAME: Final = "it says the same in other bytes: another program wrote them"
+PASSED: Final = golden("challenge.passed.v1")
+OLD: Final = golden("person.address_proved.v1")
+
+
+@pytest.mark.parametrize(
+    ("sample", "state", "told"),
+    [
+        ("challenge.passed.v1", json.dumps(json.loads(PASSED)).encode(), SAME),
+        ("challenge.passed.v1", json.dumps(json.loads(PASSED), sort_keys=True).encode(), SAME),
+        ("challenge.passed.v1", PASSED.replace(b"command-1", rb"command\u002d1"), SAME),
+        ("person.address_proved.v1", OLD.replace(b'"data":', b'"data": '), SAME),
+        ("person.address_proved.v1", OLD.replace(b'"user":', b'"user": '), SAME),
+        (
+            "challenge.passed.v1",
+            PASSED.replace(b'"at":"', b'"at":"2026-01-31T09:00:00Z","at":"'),
+            "a field stands in it twice: at",
+        ),
+        (
+            "person.address_proved.v1",
+            OLD.replace(b'"user":', b'"user":"bob","user":'),
+            "a field stands in it twice: user",
+        ),
+        (
+            "challenge.passed.v1",
+            PASSED.replace(b'01:30:00Z"', b'01:30:00.0000001Z"'),
+            "this program writes it otherwise: at",
+        ),
+        (
+            "challenge.passed.v1",
+            PASSED.replace(b'01:30:00.005000Z"', b'01:30:00.005Z"'),
+            "this program writes it otherwise: recorded_at",
+        ),
+        (
+            "challenge.issued.v1",
+            changed("challenge.issued.v1", user=None, locale=None),
+            "this program writes it otherwise: locale, user",
+        ),
+        (
+            "challenge.missed.v1",
+            golden("challenge.missed.v1").replace(b'"attempts_left":0', b'"attempts_left":-0'),
+            SAME,
+        ),
+    ],
+    ids=range(11),
+)
+def test_what_is_read_otherwise_is_told(sample: str, state: bytes, told: str) -> None:
+    """What can be read, but would not be written so, names the fields; other bytes alone are told
+    apart.
+    """
+    assert told == deviation(sample, state)
+
+
+def test_what_gets_lost_behind_an_upcast_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an upcast gives and the event does not keep is named; what is empty may be left out."""
+    name, upcast = catalogue.UPCASTS["person.address_proved.v1"]
+
+    def careless(payload: dict[str, Any]) -> dict[str, Any]:
+        return upcast(payload) | {"at": "2026-01-31T01:30:00.0000001Z", "challenge": None}
+
+    upcasts: Any = catalogue.UPCASTS
+    monkeypatch.setitem(upcasts, "person.address_proved.v1", (name, careless))
+
+    assert "what the upcast gives is not all that is read: at" == deviation(
+        "person.address_proved.v1", OLD
+    )
 
 
 # --- every event ----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ NAMES = {
     *("dead-letter list", "dead-letter show", "dead-letter redrive", "dead-letter discard"),
     *("feedback ingest", "feedback list"),
     *("history stream", "history tail", "history replay", "person export", "person erase"),
+    "history check",
     *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
     *("database export", "database import", "database backup"),

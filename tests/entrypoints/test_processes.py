@@ -226,6 +226,14 @@ def test_a_terminal_shows_how_far_a_replay_is(lived: Cli) -> None:
     assert shown.rstrip().endswith("reports")
 
 
+def test_a_terminal_shows_how_far_a_check_is(lived: Cli) -> None:
+    """On a terminal a check shows its progress, and takes it away at the end."""
+    shown = in_terminal(lived.home, "history", "check")
+
+    assert "24/24" in shown
+    assert "every event can be read, and is read the same" in shown
+
+
 def test_a_terminal_shows_how_far_a_rebuild_is(lived: Cli) -> None:
     """On a terminal a rebuild shows its progress, and takes it away at the end."""
     shown = in_terminal(lived.home, "projection", "rebuild", "notifications")

@@ -31,6 +31,8 @@ from siutindei.domain.personal import ERASED, Personal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from siutindei.adapters.store import SqlStore
+
 FOLDER: Final = Path(__file__).parent
 SUMS: Final = FOLDER / "SHA256SUMS"
 AT: Final = datetime(2026, 1, 31, 1, 30, tzinfo=UTC)
@@ -497,6 +499,22 @@ def sums() -> dict[str, str]:
         digest, _, name = line.partition("  ")
         pinned[name] = digest
     return pinned
+
+
+def fill(store: SqlStore) -> None:
+    """Put every golden file into an empty store, as a row that was stored long ago."""
+    with store.writing() as cursor:
+        for number, sample in enumerate(SAMPLES, start=1):
+            cursor.execute(
+                "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+                " VALUES (?, ?, ?, ?)",
+                (
+                    recorded(sample).stream,
+                    number,
+                    stored_name(sample),
+                    (FOLDER / f"{sample}.json").read_bytes(),
+                ),
+            )
 
 
 def main() -> None:
