@@ -55,7 +55,7 @@ def changed(sample: str, **fields: Any) -> bytes:
 def test_every_stored_name_has_a_golden_file() -> None:
     """Each event, and each old version of one, is pinned; no file pins anything else."""
     names = {*catalogue.EVENTS, *catalogue.UPCASTS}
-    files = {file.name for file in samples.FOLDER.glob("*.json")}
+    files = {file.name for file in samples.FOLDER.glob("*.json") if file != samples.READ}
 
     assert names == {samples.stored_name(sample) for sample in samples.SAMPLES}
     assert {f"{sample}.json" for sample in samples.SAMPLES} == files
@@ -80,6 +80,50 @@ def test_a_golden_file_is_read(sample: str) -> None:
     read = MAPPER.to_domain_event(stored(sample))
 
     assert samples.recorded(sample) == read
+
+
+def test_how_every_golden_file_is_read_is_pinned() -> None:
+    """What is read of each golden file is written down; of none that there is not."""
+    assert samples.SAMPLES.keys() == samples.readings().keys()
+
+
+@pytest.mark.parametrize("sample", samples.SAMPLES)
+def test_a_golden_file_is_read_to_the_values_that_were_written_down(sample: str) -> None:
+    """No default and no upcast becomes another one; a field that was added later is empty."""
+    pinned, now = samples.readings()[sample], samples.read(sample)
+    added = now["data"].keys() - pinned["data"].keys()
+
+    assert not any(now["data"].pop(name) for name in added)
+    assert pinned == now
+
+
+@pytest.mark.parametrize("name", catalogue.EVENTS)
+def test_every_event_is_pinned_full_and_least(name: str) -> None:
+    """One golden file of each event has every field, and one has none that can be left out."""
+    fields = attrs.fields(catalogue.EVENTS[name])
+    optional = {
+        field.name for field in fields if field.default is not attrs.NOTHING and not field.default
+    }
+    kept = [
+        json.loads(golden(sample))["data"].keys() & optional
+        for sample in NEWEST
+        if samples.stored_name(sample) == name
+    ]
+
+    assert optional in kept
+    assert set() in kept
+
+
+def test_every_old_name_leads_to_an_event() -> None:
+    """However often a shape changed, the upcasts end at an event of today."""
+    for name in catalogue.UPCASTS:
+        seen = [name]
+        while seen[-1] in catalogue.UPCASTS:
+            seen.append(catalogue.UPCASTS[seen[-1]][0])
+            assert len(seen) == len(set(seen))
+
+        assert seen[-1] in catalogue.EVENTS
+        assert name not in catalogue.EVENTS
 
 
 @pytest.mark.parametrize("sample", samples.SAMPLES)
