@@ -127,7 +127,7 @@ def test_a_long_check_tells_how_far_it_is(world: World) -> None:
         ),
         (("lane-codes", 1, "lane.halted.v1", b'{"x'), "lane.halted.v1", "truncated"),
         (("lane-codes", 1, "lane.halted.v1", "text"), "lane.halted.v1", "types"),
-        (("lane-codes", 1, b"lane\xff", b"{}"), "lane\ufffd", "types"),
+        (("lane-codes", 1, b"lane\xff", b"{}"), "?", "types"),
         ((b"\xff", "x", "lane.halted.v1", b"{}"), "lane.halted.v1", "types"),
         (
             ("laneless", 1, "lane.halted.v1", golden("lane.halted.v1")),
@@ -155,6 +155,32 @@ def test_what_cannot_be_read_is_named(
     assert [position] == [event.position for event in trouble.events]
     assert len(samples.SAMPLES) == found.read
     assert ((), False) == (found.changed, found.is_well)
+
+
+@pytest.mark.parametrize("column", ["originator_id", "topic", "state"])
+def test_text_that_is_none_keeps_nobody_from_reading_on(old: World, column: str) -> None:
+    """SQLite keeps text that is no UTF-8: that row is named, and the page is read on."""
+    with old.store.writing() as cursor:
+        cursor.execute(
+            f"UPDATE stored_events SET {column} = CAST(? AS TEXT) WHERE rowid = 2",  # noqa: S608
+            (b"\xff" + golden("person.signed_up.v1--least"),),
+        )
+    found = check(old)
+    (trouble,) = found.unreadable
+
+    assert "what is stored is not of the types that it should be" == trouble.why
+    assert [2] == [event.position for event in trouble.events]
+    assert len(samples.SAMPLES) - 1 == found.read
+
+
+def test_what_nobody_else_reads_is_found(old: World) -> None:
+    """The log begins at position 1: what is before it is read by nobody, and named here."""
+    with old.store.writing() as cursor:
+        cursor.execute("UPDATE stored_events SET rowid = -3 WHERE rowid = 1")
+    found = check(old)
+
+    assert [-3] == [event.position for event in found.unreadable[0].events]
+    assert len(samples.SAMPLES) - 1 == found.read == len(list(old.store.read()))
 
 
 def test_the_same_trouble_is_told_once(world: World) -> None:

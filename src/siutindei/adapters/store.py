@@ -403,15 +403,16 @@ class SqlStore(ABC):
                 after = row["position"]
 
     def _reading(self, row: Any) -> Reading:
+        stream, name = _text(row["originator_id"]), _text(row["topic"])
         stored = Notification(
             id=row["position"],
-            originator_id=_text(row["originator_id"]),
+            originator_id=stream or "?",
             originator_version=row["originator_version"],
-            topic=_text(row["topic"]),
+            topic=name or "?",
             state=bytes(row["state"]),
         )
         recorded, trouble = None, "what is stored is not of the types that it should be"
-        if row["is_sound"]:
+        if row["is_sound"] and stream and name:
             try:
                 recorded = self.mapper.to_domain_event(stored)
                 trouble = self.mapper.deviation(stored, recorded)
@@ -580,8 +581,11 @@ class SqlStore(ABC):
 
 
 def _text(stored: str | bytes) -> str:
-    """Give what is stored as a text, also where it is none."""
-    return stored if isinstance(stored, str) else stored.decode(errors="replace")
+    """Give what is stored as a text; empty when it is none."""
+    try:
+        return stored if isinstance(stored, str) else stored.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _noted(cursor: Cursor, name: str) -> str:

@@ -172,9 +172,10 @@ class Checking:
 
 
 def _is_astray(recorded: Recorded) -> bool:
-    """Whether an event is in the stream of something else, or before a stream's first one."""
+    """Whether an event is in the stream of something else, or before the first of all."""
     category = recorded.name.partition(".")[0]
-    return not recorded.stream.startswith(f"{category}-") or recorded.version < 1
+    is_placed = recorded.version > 0 and recorded.position > 0
+    return not is_placed or not recorded.stream.startswith(f"{category}-")
 
 
 class _Troubles:
