@@ -308,6 +308,35 @@ class EventStoreContract(StoreContract):
         assert [1] == [entry.version for entry in store.read(until=START)]
         assert [] == list(store.read(after=START))
 
+    def test_everything_that_is_stored_is_looked_at(self, store: SqlStore) -> None:
+        """Also what nobody can read comes, page after page, with the reason and no error."""
+        for number in range(1, 502):
+            append(store, f"ticket-R{number:05d}", submitted(number, user=f"user-{number}"))
+        good = list(store.read())
+        with store.writing() as cursor:
+            for version, name, state in (
+                (8, "ticket.told.v1", b"{}"),
+                (9, "ticket.submitted.v1", b"\xff"),
+            ):
+                cursor.execute(
+                    "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+                    " VALUES (?, ?, ?, ?)",
+                    ("ticket-R00001", version, name, state),
+                )
+        last = store.last_position()
+        readings = list(store.readings(until=last))
+
+        assert [(entry, "") for entry in good] == [
+            (reading.recorded, reading.trouble) for reading in readings[:501]
+        ]
+        assert [
+            ("ticket-R00001/8", "ticket.told.v1", None),
+            ("ticket-R00001/9", "ticket.submitted.v1", None),
+        ] == [(reading.id, reading.name, reading.recorded) for reading in readings[501:]]
+        assert all(reading.trouble for reading in readings[501:])
+        assert last == readings[-1].position
+        assert readings[:501] == list(store.readings(until=good[-1].position))
+
     def test_a_long_log_is_read_in_pages(self, store: SqlStore) -> None:
         """A log of more events than a page holds is read whole, also while it grows."""
         append(store, ANN, *[signed_up()] * 1001)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from siutindei.adapters.store import SqlStore
     from siutindei.app.audit_log import AuditLog
     from siutindei.app.budgeting import Budget
+    from siutindei.app.checking import Checking
     from siutindei.app.dead_letters import DeadLetters
     from siutindei.app.delivery import Delivery
     from siutindei.app.explaining import Explain
@@ -303,6 +304,30 @@ class Services:
             projections=NAMES,
             limits=self.settings.budget_limits,
         )
+
+    @contextmanager
+    def checking(self) -> Iterator[Checking]:
+        """Checking what is stored; nothing is made or changed for it, and no key is needed."""
+        from importlib.metadata import version
+
+        from siutindei.adapters.baselines import BaselineFiles
+        from siutindei.adapters.keys import KeyRing
+        from siutindei.app.checking import Checking
+
+        # No read model is made either: that would end at the first event that cannot be read.
+        _ = self.is_fresh
+        given = self.__dict__.get("store")
+        store = given or self._opened_store(KeyRing(current="", keys={}))
+        try:
+            yield Checking(
+                store=store,
+                clock=self.clock,
+                baselines=BaselineFiles(),
+                program=version("siutindei"),
+            )
+        finally:
+            if given is None:
+                store.close()
 
     @cached_property
     def explain(self) -> Explain:

@@ -55,7 +55,7 @@ def changed(sample: str, **fields: Any) -> bytes:
 def test_every_stored_name_has_a_golden_file() -> None:
     """Each event, and each old version of one, is pinned; no file pins anything else."""
     names = {*catalogue.EVENTS, *catalogue.UPCASTS}
-    files = {file.name for file in samples.FOLDER.glob("*.json")}
+    files = {file.name for file in samples.FOLDER.glob("*.json") if file != samples.READ}
 
     assert names == {samples.stored_name(sample) for sample in samples.SAMPLES}
     assert {f"{sample}.json" for sample in samples.SAMPLES} == files
@@ -80,6 +80,50 @@ def test_a_golden_file_is_read(sample: str) -> None:
     read = MAPPER.to_domain_event(stored(sample))
 
     assert samples.recorded(sample) == read
+
+
+def test_how_every_golden_file_is_read_is_pinned() -> None:
+    """What is read of each golden file is written down; of none that there is not."""
+    assert samples.SAMPLES.keys() == samples.readings().keys()
+
+
+@pytest.mark.parametrize("sample", samples.SAMPLES)
+def test_a_golden_file_is_read_to_the_values_that_were_written_down(sample: str) -> None:
+    """No default and no upcast becomes another one; a field that was added later is empty."""
+    pinned, now = samples.readings()[sample], samples.read(sample)
+    added = now["data"].keys() - pinned["data"].keys()
+
+    assert not any(now["data"].pop(name) for name in added)
+    assert pinned == now
+
+
+@pytest.mark.parametrize("name", catalogue.EVENTS)
+def test_every_event_is_pinned_full_and_least(name: str) -> None:
+    """One golden file of each event has every field, and one has none that can be left out."""
+    fields = attrs.fields(catalogue.EVENTS[name])
+    optional = {
+        field.name for field in fields if field.default is not attrs.NOTHING and not field.default
+    }
+    kept = [
+        json.loads(golden(sample))["data"].keys() & optional
+        for sample in NEWEST
+        if samples.stored_name(sample) == name
+    ]
+
+    assert optional in kept
+    assert set() in kept
+
+
+def test_every_old_name_leads_to_an_event() -> None:
+    """However often a shape changed, the upcasts end at an event of today."""
+    for name in catalogue.UPCASTS:
+        seen = [name]
+        while seen[-1] in catalogue.UPCASTS:
+            seen.append(catalogue.UPCASTS[seen[-1]][0])
+            assert len(seen) == len(set(seen))
+
+        assert seen[-1] in catalogue.EVENTS
+        assert name not in catalogue.EVENTS
 
 
 @pytest.mark.parametrize("sample", samples.SAMPLES)
@@ -217,6 +261,22 @@ def test_an_old_version_that_does_not_fit_is_named(data: bytes) -> None:
         MAPPER.to_domain_event(stored("person.address_proved.v1", head + b'"data":' + data + b"}"))
 
 
+@pytest.mark.parametrize("data", [b"{}", b'{"user":1}'])
+def test_an_upcast_may_take_for_granted_what_it_was_made_for(
+    monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """An upcast that does not find what it expects refuses the event, and stops nothing else."""
+
+    def renamed(payload: dict[str, Any]) -> dict[str, Any]:
+        return {"user": payload["user"].strip(), "at": payload["at"]}
+
+    upcasts: Any = catalogue.UPCASTS
+    monkeypatch.setitem(upcasts, "person.address_proved.v1", ("person.address_proved.v2", renamed))
+    head, _, _ = golden("person.address_proved.v1").partition(b'"data":')
+    with pytest.raises(UnreadableEvent, match="its upcast does not fit it"):
+        MAPPER.to_domain_event(stored("person.address_proved.v1", head + b'"data":' + data + b"}"))
+
+
 @pytest.mark.parametrize("sample", ["ticket.submitted.v1", "person.address_proved.v1"])
 def test_an_event_that_was_cut_short_is_named(sample: str) -> None:
     """No beginning of an event is taken for an event."""
@@ -252,6 +312,89 @@ def test_damage_is_read_or_named(sample: str, place: int, byte: bytes) -> None:
         refused = str(error)
 
     assert refused is None or f"event {damaged.originator_id}/7 " in refused
+
+
+# --- what is read otherwise -----------------------------------------------------------------------
+
+
+def deviation(sample: str, state: bytes) -> str:
+    """Say what is different about bytes that can be read."""
+    event = stored(sample, state)
+    return MAPPER.deviation(event, MAPPER.to_domain_event(event))
+
+
+@pytest.mark.parametrize("sample", samples.SAMPLES)
+def test_what_we_wrote_is_read_as_it_was_written(sample: str) -> None:
+    """No golden file is read otherwise than it was written, also none of an old version."""
+    assert "" == deviation(sample, golden(sample))
+
+
+SAME: Final = "it says the same in other bytes: another program wrote them"
+PASSED: Final = golden("challenge.passed.v1")
+OLD: Final = golden("person.address_proved.v1")
+
+
+@pytest.mark.parametrize(
+    ("sample", "state", "told"),
+    [
+        ("challenge.passed.v1", json.dumps(json.loads(PASSED)).encode(), SAME),
+        ("challenge.passed.v1", json.dumps(json.loads(PASSED), sort_keys=True).encode(), SAME),
+        ("challenge.passed.v1", PASSED.replace(b"command-1", rb"command\u002d1"), SAME),
+        ("person.address_proved.v1", OLD.replace(b'"data":', b'"data": '), SAME),
+        ("person.address_proved.v1", OLD.replace(b'"user":', b'"user": '), SAME),
+        (
+            "challenge.passed.v1",
+            PASSED.replace(b'"at":"', b'"at":"2026-01-31T09:00:00Z","at":"'),
+            "a field stands in it twice: at",
+        ),
+        (
+            "person.address_proved.v1",
+            OLD.replace(b'"user":', b'"user":"bob","user":'),
+            "a field stands in it twice: user",
+        ),
+        (
+            "challenge.passed.v1",
+            PASSED.replace(b'01:30:00Z"', b'01:30:00.0000001Z"'),
+            "this program writes it otherwise: at",
+        ),
+        (
+            "challenge.passed.v1",
+            PASSED.replace(b'01:30:00.005000Z"', b'01:30:00.005Z"'),
+            "this program writes it otherwise: recorded_at",
+        ),
+        (
+            "challenge.issued.v1",
+            changed("challenge.issued.v1", user=None, locale=None),
+            "this program writes it otherwise: locale, user",
+        ),
+        (
+            "challenge.missed.v1",
+            golden("challenge.missed.v1").replace(b'"attempts_left":0', b'"attempts_left":-0'),
+            SAME,
+        ),
+    ],
+    ids=range(11),
+)
+def test_what_is_read_otherwise_is_told(sample: str, state: bytes, told: str) -> None:
+    """What can be read, but would not be written so, names the fields; other bytes alone are told
+    apart.
+    """
+    assert told == deviation(sample, state)
+
+
+def test_what_gets_lost_behind_an_upcast_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an upcast gives and the event does not keep is named; what is empty may be left out."""
+    name, upcast = catalogue.UPCASTS["person.address_proved.v1"]
+
+    def careless(payload: dict[str, Any]) -> dict[str, Any]:
+        return upcast(payload) | {"at": "2026-01-31T01:30:00.0000001Z", "challenge": None}
+
+    upcasts: Any = catalogue.UPCASTS
+    monkeypatch.setitem(upcasts, "person.address_proved.v1", (name, careless))
+
+    assert "what the upcast gives is not all that is read: at" == deviation(
+        "person.address_proved.v1", OLD
+    )
 
 
 # --- every event ----------------------------------------------------------------------------------

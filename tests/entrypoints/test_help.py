@@ -27,6 +27,7 @@ NAMES = {
     *("feedback ingest", "feedback list"),
     *("history stream", "history tail", "history replay", "person export", "person erase"),
     "history explain",
+    "history check",
     *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
     *("database export", "database import", "database backup"),

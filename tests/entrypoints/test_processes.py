@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from siutindei.adapters import maildir
 from tests.entrypoints.commands import EMAIL, Cli, command, environment, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 SECONDS = 30
@@ -226,6 +228,14 @@ def test_a_terminal_shows_how_far_a_replay_is(lived: Cli) -> None:
     assert shown.rstrip().endswith("reports")
 
 
+def test_a_terminal_shows_how_far_a_check_is(lived: Cli) -> None:
+    """On a terminal a check shows its progress, and takes it away at the end."""
+    shown = in_terminal(lived.home, "history", "check")
+
+    assert "24/24" in shown
+    assert "every event can be read, and is read the same" in shown
+
+
 def test_a_terminal_shows_how_far_a_rebuild_is(lived: Cli) -> None:
     """On a terminal a rebuild shows its progress, and takes it away at the end."""
     shown = in_terminal(lived.home, "projection", "rebuild", "notifications")
@@ -246,13 +256,13 @@ finally:
 """.replace("json_of()", "' '.join(sys.modules)")
 
 
-def loaded(home: Path, *words: str) -> set[str]:
+def loaded(home: Path, *words: str, **settings: str) -> set[str]:
     """Run a command, and say which modules its process has loaded at the end."""
     done = subprocess.run(
         [sys.executable, "-c", LOADED, "--home", str(home), *words],
         capture_output=True,
         check=True,
-        env=environment(),
+        env=environment(**settings),
         timeout=SECONDS,
     )
     return set(done.stderr.decode().split())
@@ -268,19 +278,41 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert set() == heavy & loaded(tmp_path, "--help")
 
 
-def test_a_replay_has_nothing_that_could_send(lived: Cli) -> None:
-    """What reads the history loads no mail adapter, and nothing that opens a connection."""
+SES: Final = {
+    "SIUTINDEI_MAIL": "ses",
+    "SIUTINDEI_NUDGE": "sns",
+    "MANAGER_REQUEST_TOPIC_ARN": "arn:aws:sns:ap-southeast-1:123456789012:requests",
+    "SIUTINDEI_QUEUE_URL": "https://sqs.ap-southeast-1.amazonaws.com/123456789012/q",
+    "SIUTINDEI_DEAD_LETTER_QUEUE_URL": "https://sqs.ap-southeast-1.amazonaws.com/123456789012/d",
+    "AWS_REGION": "ap-southeast-1",
+}
+
+
+@pytest.mark.parametrize(
+    "sends", [{}, {"SIUTINDEI_MAIL": "smtp://127.0.0.1:1"}, SES], ids=["maildir", "smtp", "ses"]
+)
+def test_a_replay_has_nothing_that_could_send(lived: Cli, sends: dict[str, str]) -> None:
+    """What reads the history loads no adapter of mail, queues, users or the catalogue, and nothing
+    that opens a connection, wherever the installation's mail goes.
+    """
+    adapters = {path.stem for path in Path(maildir.__file__).parent.glob("*.py")}
+    sending = {
+        f"siutindei.adapters.{name}"
+        for name in adapters
+        if re.match("maildir|memory_|mime|smtp|ses|sns|cognito|aws|.*directory", name)
+    }
+    assert len(sending) > 12
+
     for words in (
         ("history", "replay"),
         ("history", "tail"),
         ("history", "stream", "ticket-R00001"),
+        ("history", "check"),
     ):
-        modules = loaded(lived.home, *words)
-        assert "siutindei.app.history" in modules
+        modules = loaded(lived.home, *words, **sends)
         assert "siutindei.adapters.sqlite" in modules
-        sending = ("maildir", "memory_mail", "mime", "smtp", "ses", "directory")
-        assert set() == {f"siutindei.adapters.{name}" for name in sending} & modules
-        assert set() == {"smtplib", "boto3", "botocore"} & modules
+        assert set() == sending & modules
+        assert set() == {"smtplib", "mailbox", "boto3", "botocore", "urllib3", "http"} & modules
 
 
 def test_the_program_is_installed(tmp_path: Path) -> None:

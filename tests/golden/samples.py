@@ -1,19 +1,22 @@
 """What each golden file holds, as an event; `python -m tests.golden.samples` writes missing files.
 
 Golden files never change: they are what somebody's database holds. `SHA256SUMS` pins them, also the
-ones that this version can only read.
+ones that this version can only read. `READ.json` pins what is read of each, defaults filled in.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from eventsourcing.persistence import StoredEvent
 
 from siutindei.adapters.codec import EventMapper
+from siutindei.app.checking import spelled
 from siutindei.app.ports import Context, Recorded
 from siutindei.domain import (
     catalogue,
@@ -31,8 +34,11 @@ from siutindei.domain.personal import ERASED, Personal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from siutindei.adapters.store import SqlStore
+
 FOLDER: Final = Path(__file__).parent
 SUMS: Final = FOLDER / "SHA256SUMS"
+READ: Final = FOLDER / "READ.json"
 AT: Final = datetime(2026, 1, 31, 1, 30, tzinfo=UTC)
 LATER: Final = datetime(2026, 1, 31, 1, 35, 0, 250, tzinfo=UTC)
 UUID: Final = "5f0c8a52-7c1e-4f53-9f3e-0d0c9f6f8a11"
@@ -206,6 +212,33 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         ),
         PLAIN,
     ),
+    "ticket.submitted.v1--full": (
+        ticket.Submitted(
+            id=UUID,
+            reference="F00002",
+            ticket_type="organization_feedback",
+            submitter="ann",
+            submitter_email=sealed("submitter_email"),
+            fingerprint=PRINT,
+            assurance="code",
+            locale="en",
+            organization_name=sealed("organization_name"),
+            message=sealed("message"),
+            description=sealed("description"),
+            suggested_district=sealed("suggested_district"),
+            suggested_address=sealed("suggested_address"),
+            suggested_lat=sealed("suggested_lat"),
+            suggested_lng=sealed("suggested_lng"),
+            media_urls=sealed("media_urls"),
+            organization_id=UUID,
+            feedback_stars=5,
+            feedback_label_ids=("label-1",),
+            feedback_text=sealed("feedback_text"),
+            claimed_reference="F00007",
+            at=AT,
+        ),
+        FULL,
+    ),
     "ticket.approved.v1": (
         ticket.Approved(
             by=sealed("by"),
@@ -224,6 +257,10 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
     ),
     "ticket.declined.v1": (
         ticket.Declined(by=sealed("by"), reviewer="eve", note=sealed("note"), at=AT),
+        PLAIN,
+    ),
+    "ticket.declined.v1--least": (
+        ticket.Declined(by=sealed("by"), reviewer="eve", at=AT),
         PLAIN,
     ),
     "notification.requested.v1": (
@@ -258,6 +295,18 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         ),
         PLAIN,
     ),
+    "notification.requested.v1--least": (
+        notification.Requested(
+            id=HASH,
+            kind="ticket_received",
+            cause="ticket-R00001/1",
+            template="ticket_received",
+            template_version=2,
+            template_hash=HASH,
+            at=AT,
+        ),
+        PLAIN,
+    ),
     "notification.attempt_started.v1": (
         notification.AttemptStarted(attempt=1, deadline=LATER, at=AT),
         PLAIN,
@@ -272,10 +321,18 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         notification.Accepted(attempt=2, message_id="0100-message", how="lookup", at=AT),
         PLAIN,
     ),
+    "notification.accepted.v1--least": (
+        notification.Accepted(attempt=1, message_id="0100-message", at=AT),
+        PLAIN,
+    ),
     "notification.failed.v1": (
         notification.Failed(
             attempt=1, error_class="transient", error="Throttling", retry_at=LATER, at=AT
         ),
+        PLAIN,
+    ),
+    "notification.failed.v1--least": (
+        notification.Failed(attempt=3, error_class="transient", error="Throttling", at=AT),
         PLAIN,
     ),
     "notification.refused.v1": (
@@ -284,6 +341,10 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
     ),
     "notification.outcome_unknown.v1": (
         notification.OutcomeUnknown(attempt=1, why="no answer", settle_at=LATER, at=AT),
+        PLAIN,
+    ),
+    "notification.outcome_unknown.v1--least": (
+        notification.OutcomeUnknown(attempt=1, why="no answer", at=AT),
         PLAIN,
     ),
     "notification.delivered.v1": (notification.Delivered(feedback_id="f1", at=AT), PLAIN),
@@ -301,6 +362,12 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         ),
         PLAIN,
     ),
+    "notification.bounced.v1--least": (
+        notification.Bounced(
+            feedback_id="f1", bounce_type="Transient", bounce_subtype="General", at=AT
+        ),
+        PLAIN,
+    ),
     "notification.complained.v1": (
         notification.Complained(
             feedback_id="f1",
@@ -308,6 +375,10 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
             complaint_subtype="OnAccountSuppressionList",
             at=AT,
         ),
+        PLAIN,
+    ),
+    "notification.complained.v1--least": (
+        notification.Complained(feedback_id="f1", at=AT),
         PLAIN,
     ),
     "notification.deferred.v1": (
@@ -358,6 +429,10 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
     "grant.carried_out.v1": (grant.CarriedOut(attempt=1, at=AT), PLAIN),
     "grant.failed.v1": (
         grant.Failed(attempt=1, error="the catalogue is locked", retry_at=LATER, at=AT),
+        PLAIN,
+    ),
+    "grant.failed.v1--least": (
+        grant.Failed(attempt=3, error="the catalogue is locked", at=AT),
         PLAIN,
     ),
     "grant.withheld.v1": (
@@ -426,6 +501,27 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         ),
         PLAIN,
     ),
+    "suppression.suppressed.v1--full": (
+        suppression.Suppressed(
+            fingerprint=PRINT,
+            address=sealed("address"),
+            reason="person",
+            evidence=f"notification-{HASH}/4",
+            feedback_id="f-1",
+            by="eve",
+            note=sealed("note"),
+            expires_at=LATER,
+            rule=suppression.PERSON_RULE,
+            at=AT,
+        ),
+        FULL,
+    ),
+    "suppression.suppressed.v1--least": (
+        suppression.Suppressed(
+            fingerprint=PRINT, reason="ses", rule=suppression.PERSON_RULE, at=AT
+        ),
+        PLAIN,
+    ),
     "suppression.lifted.v1": (
         suppression.Lifted(by="eve", reason=sealed("reason"), at=AT),
         PLAIN,
@@ -447,6 +543,21 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         lane.Halted(why="person", since=AT, by="eve", note=sealed("note"), at=AT),
         PLAIN,
     ),
+    "lane.halted.v1--full": (
+        lane.Halted(
+            why="account",
+            whole=True,
+            error="paused",
+            failures=1,
+            probe_at=LATER,
+            since=AT,
+            by="eve",
+            note=sealed("note"),
+            at=AT,
+        ),
+        FULL,
+    ),
+    "lane.halted.v1--least": (lane.Halted(why="restored", since=AT, at=AT), PLAIN),
     "lane.probed.v1": (
         lane.Probed(
             notification=HASH,
@@ -457,6 +568,10 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
             probe_at=LATER,
             at=AT,
         ),
+        PLAIN,
+    ),
+    "lane.probed.v1--least": (
+        lane.Probed(notification=HASH, failures=1, since=AT, probe_at=LATER, at=AT),
         PLAIN,
     ),
     "lane.resumed.v1": (lane.Resumed(how="accepted", at=AT), PLAIN),
@@ -499,6 +614,49 @@ def sums() -> dict[str, str]:
     return pinned
 
 
+def read(sample: str) -> dict[str, Any]:
+    """Read a golden file, and give what is read as plain data."""
+    wanted = recorded(sample)
+    stored = StoredEvent(
+        originator_id=wanted.stream,
+        originator_version=wanted.version,
+        topic=wanted.name,
+        state=(FOLDER / f"{sample}.json").read_bytes(),
+    )
+    found: Recorded = EventMapper().to_domain_event(stored)
+    return {
+        "read_as": catalogue.NAMES[type(found.event)],
+        "recorded_at": found.recorded_at.isoformat(),
+        "context": attrs.asdict(found.context),
+        "data": {
+            field.name: spelled(getattr(found.event, field.name))
+            for field in attrs.fields(type(found.event))
+        },
+    }
+
+
+def readings() -> dict[str, dict[str, Any]]:
+    """Give what is pinned of how each golden file is read."""
+    pinned: dict[str, dict[str, Any]] = json.loads(READ.read_text("utf-8"))
+    return pinned
+
+
+def fill(store: SqlStore) -> None:
+    """Put every golden file into an empty store, as a row that was stored long ago."""
+    with store.writing() as cursor:
+        for number, sample in enumerate(SAMPLES, start=1):
+            cursor.execute(
+                "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+                " VALUES (?, ?, ?, ?)",
+                (
+                    recorded(sample).stream,
+                    number,
+                    stored_name(sample),
+                    (FOLDER / f"{sample}.json").read_bytes(),
+                ),
+            )
+
+
 def main() -> None:
     """Write what is missing, and change nothing that is there."""
     pinned = sums()
@@ -507,6 +665,9 @@ def main() -> None:
         if stored_name(sample) in catalogue.EVENTS and not file.exists():
             file.write_bytes(EventMapper().to_stored_event(recorded(sample)).state)
         pinned.setdefault(file.name, sha256(file.read_bytes()).hexdigest())
+    read_before = readings() if READ.exists() else {}
+    said = {sample: read_before.get(sample) or read(sample) for sample in sorted(SAMPLES)}
+    READ.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", "utf-8")
     lines = [f"{digest}  {name}\n" for name, digest in sorted(pinned.items())]
     SUMS.write_text("".join(lines), "utf-8")
 

@@ -6,6 +6,8 @@ with an empty default changes no stored byte. Personal fields are strings: the c
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import datetime  # noqa: TC003  # msgspec reads the annotation
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
@@ -29,13 +31,21 @@ _ERASED: Final = "erased"
 _NEWER: Final = "install the version that wrote it"
 
 
+#: Where in the bytes the trouble is: it would make each damaged event a case of its own.
+_PLACE: Final = re.compile(r" \(byte \d+\)")
+
+
 class UnreadableEvent(Unreadable):
-    """A stored event that this version of the program cannot read."""
+    """A stored event that this version of the program cannot read.
+
+    Attributes:
+        why: what is wrong with it, the same words for every event that has it.
+    """
 
     def __init__(self, stored: StoredEvent, why: str) -> None:
         event_id = f"{stored.originator_id}/{stored.originator_version}"
         super().__init__(f"event {event_id} ({stored.topic}) cannot be read: {why}")
-        self.why = why
+        self.why = _PLACE.sub("", why)
 
 
 class Envelope(
@@ -79,6 +89,15 @@ class EventMapper(Mapper[str]):
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
         """Encode a recorded event whose personal fields are sealed."""
         recorded: Recorded = domain_event
+        return StoredEvent(
+            originator_id=recorded.stream,
+            originator_version=recorded.version,
+            topic=recorded.name,
+            state=self._around(recorded, self.encode_payload(recorded.event)),
+        )
+
+    def _around(self, recorded: Recorded, data: bytes) -> bytes:
+        """Put the envelope of an event around a payload."""
         context = recorded.context
         envelope = Envelope(
             recorded_at=recorded.recorded_at,
@@ -89,14 +108,9 @@ class EventMapper(Mapper[str]):
             causation_id=context.causation_id,
             aws_request_id=context.aws_request_id,
             sqs_message_id=context.sqs_message_id,
-            data=msgspec.Raw(self.encode_payload(recorded.event)),
+            data=msgspec.Raw(data),
         )
-        return StoredEvent(
-            originator_id=recorded.stream,
-            originator_version=recorded.version,
-            topic=recorded.name,
-            state=self.transcoder.encode(envelope),
-        )
+        return self.transcoder.encode(envelope)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         """Decode a stored event; personal fields stay sealed.
@@ -136,6 +150,39 @@ class EventMapper(Mapper[str]):
         texts = {name: value for name, value in fields.items() if isinstance(value, str)}
         return envelope.recorded_at, _context(envelope), texts
 
+    def deviation(self, stored: StoredEvent, recorded: Recorded) -> str:
+        """Say in what an event is read otherwise than it was written; empty when in nothing.
+
+        What was read is written again and held against what is stored. Nobody writes an old version
+        any more: of that one it is held against what the upcast gives.
+        """
+        data = bytes(self.transcoder.decode(stored.state).data)
+        again = self.encode_payload(recorded.event)
+        try:
+            if stored.topic in catalogue.UPCASTS:
+                read, (_, upcast) = _fields(again), _upcast(stored.topic, data)
+                lost = _differing(
+                    {
+                        name: text
+                        for name, text in _fields(upcast).items()
+                        if text not in _EMPTY or name in read
+                    },
+                    read,
+                )
+                if lost:
+                    return f"what the upcast gives is not all that is read: {lost}"
+                _fields(data)
+                again = msgspec.json.format(data, indent=-1)
+            written = self._around(recorded, again)
+            if written == stored.state:
+                return ""
+            found = _differing(_fields(data), _fields(again)) or _differing(
+                _fields(stored.state), _fields(written)
+            )
+        except _Twice as error:
+            return f"a field stands in it twice: {error}"
+        return f"this program writes it otherwise: {found}" if found else _REWRITTEN
+
     def encode_payload(self, event: Event) -> bytes:
         """Encode an event's fields, in the order of its class, without those that are empty."""
         payload = {}
@@ -153,12 +200,7 @@ class EventMapper(Mapper[str]):
         Raises:
             msgspec.MsgspecError: no such name, or the bytes do not fit.
         """
-        if name in catalogue.UPCASTS:
-            payload = msgspec.json.decode(data, type=dict[str, Any])
-            while name in catalogue.UPCASTS:
-                name, upcast = catalogue.UPCASTS[name]
-                payload = upcast(payload)
-            data = msgspec.json.encode(payload)
+        name, data = _upcast(name, data)
         kind = catalogue.EVENTS.get(name)
         if kind is None:
             msg = f"this version does not know {name}; {_NEWER}"
@@ -218,6 +260,60 @@ def bind(event: Event, stream: str, version: int) -> None:
         value: Personal | None = getattr(event, name)
         if value is not None:
             value.place = f"{stream}/{version}/{name}"
+
+
+#: What an upcast raises that does not find what it was made for.
+_MISFITS: Final = (LookupError, TypeError, ValueError, AttributeError)
+
+
+def _upcast(name: str, data: bytes) -> tuple[str, bytes]:
+    """Give the newest version of a payload, and the name of that; a new one is as it is.
+
+    Raises:
+        msgspec.MsgspecError: the bytes do not fit.
+    """
+    if name in catalogue.UPCASTS:
+        payload = msgspec.json.decode(data, type=dict[str, Any])
+        while name in catalogue.UPCASTS:
+            name, upcast = catalogue.UPCASTS[name]
+            try:
+                payload = upcast(payload)
+            except _MISFITS as error:
+                # Not what the error says: it may quote what somebody typed.
+                msg = f"its upcast does not fit it ({type(error).__name__})"
+                raise msgspec.ValidationError(msg) from error
+        data = msgspec.json.encode(payload)
+    return name, data
+
+
+_REWRITTEN: Final = "it says the same in other bytes: another program wrote them"
+_EMPTY: Final = frozenset({"null", "false", "0", '""', "[]"})
+
+
+class _Twice(Exception):
+    """A JSON object has a field twice, and only one of them was read."""
+
+
+def _fields(text: bytes) -> dict[str, str]:
+    """Give the fields of a JSON object, each as a text: to Python 1, 1.0 and True are the same."""
+    fields: dict[str, Any] = json.loads(text, object_pairs_hook=_once)
+    return {name: json.dumps(value, sort_keys=True) for name, value in fields.items()}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise _Twice(name)
+        fields[name] = value
+    return fields
+
+
+def _differing(one: dict[str, str], other: dict[str, str]) -> str:
+    """Name the fields in which two objects differ; empty when in none."""
+    return ", ".join(
+        sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    )
 
 
 #: The personal fields of each event class.

@@ -491,6 +491,21 @@ class SqliteStore(SqlStore):
             with self._datastore.get_connection(commit=True) as connection:
                 create_schema(cast("_Connection", connection).opened)
 
+    @property
+    def bare_columns(self) -> str:
+        """What to ask for when nothing is taken for granted.
+
+        SQLite keeps what it is given, whatever the column says; text that is no UTF-8 would end the
+        reading of a whole page.
+        """
+        return (
+            "rowid AS position, CAST(originator_id AS BLOB) AS originator_id,"
+            " CAST(originator_version AS INTEGER) AS originator_version,"
+            " CAST(topic AS BLOB) AS topic, CAST(state AS BLOB) AS state,"
+            " typeof(originator_id) || typeof(originator_version) || typeof(topic) || typeof(state)"
+            " = 'textintegertextblob' AS is_sound"
+        )
+
     @contextmanager
     def reading(self) -> Iterator[Cursor]:
         """Begin a transaction that changes nothing."""

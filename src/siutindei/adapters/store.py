@@ -21,7 +21,14 @@ from siutindei.adapters import codec, projections
 from siutindei.adapters.codec import EventMapper, UnreadableEvent
 from siutindei.adapters.vault import CursorVault
 from siutindei.adapters.views import SqlViews
-from siutindei.app.ports import CommandRepeated, Recorded, Unavailable, Unread, Unusable
+from siutindei.app.ports import (
+    CommandRepeated,
+    Reading,
+    Recorded,
+    Unavailable,
+    Unread,
+    Unusable,
+)
 from siutindei.domain.catalogue import NAMES
 
 if TYPE_CHECKING:
@@ -461,6 +468,46 @@ class SqlStore(ABC):
         rows: Sequence[Any] = cursor.fetchall()
         return rows
 
+    def readings(self, *, until: int) -> Iterator[Reading]:
+        """Read everything that is stored, and look whether it is all there."""
+        after, rows = -_BIGGEST, [None] * _PAGE
+        while len(rows) == _PAGE:
+            with self.reading() as cursor:
+                cursor.execute(
+                    f"SELECT {self.bare_columns} FROM stored_events"
+                    f" WHERE {self.position} > ? AND {self.position} <= ?"
+                    f" ORDER BY {self.position} LIMIT ?",
+                    (after, _bounded(until), _PAGE),
+                )
+                rows = cursor.fetchall()
+            for row in rows:
+                yield self._reading(row)
+                after = row["position"]
+
+    def _reading(self, row: Any) -> Reading:
+        stream, name = _text(row["originator_id"]), _text(row["topic"])
+        stored = Notification(
+            id=row["position"],
+            originator_id=stream or "?",
+            originator_version=row["originator_version"],
+            topic=name or "?",
+            state=bytes(row["state"]),
+        )
+        recorded, trouble = None, "what is stored is not of the types that it should be"
+        if row["is_sound"] and stream and name:
+            try:
+                recorded = self.mapper.to_domain_event(stored)
+                trouble = self.mapper.deviation(stored, recorded)
+            except UnreadableEvent as error:
+                trouble = error.why
+        return Reading(
+            id=f"{stored.originator_id}/{stored.originator_version}",
+            position=stored.id,
+            name=stored.topic,
+            recorded=recorded,
+            trouble=trouble,
+        )
+
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
         with self.reading() as cursor:
@@ -597,6 +644,11 @@ class SqlStore(ABC):
             return projections.digest(cursor, names)
 
     @property
+    def bare_columns(self) -> str:
+        """What to ask for when nothing is taken for granted: the columns, and `is_sound`."""
+        return f"{self._columns}, TRUE AS is_sound"
+
+    @property
     def _columns(self) -> str:
         return f"{self.position} AS position, originator_id, originator_version, topic, state"
 
@@ -604,6 +656,14 @@ class SqlStore(ABC):
 def mark_copy(cursor: Cursor) -> None:
     """Note that the database is a copy: whoever opens it next lets no mail go at first."""
     _note(cursor, COPIED, "yes")
+
+
+def _text(stored: str | bytes) -> str:
+    """Give what is stored as a text; empty when it is none."""
+    try:
+        return stored if isinstance(stored, str) else stored.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _noted(cursor: Cursor, name: str) -> str:

@@ -245,6 +245,26 @@ class Unread:
 Entry = Recorded | Unread
 
 
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How this program reads one stored event.
+
+    Attributes:
+        id: the event's id.
+        position: its place in the log.
+        name: its stored name.
+        recorded: what is read; None when it cannot be read.
+        trouble: why it cannot be, or in what it is read otherwise than it was written, in words
+            that are the same for every such event; empty when all is well.
+    """
+
+    id: str
+    position: int
+    name: str
+    recorded: Recorded | None
+    trouble: str
+
+
 class Vault(Protocol):
     """Opens what is personal."""
 
@@ -349,6 +369,12 @@ class EventStore(Vault, Protocol):
         which field it stands is for the caller to see. It takes flat memory.
         """
 
+    def readings(self, *, until: int) -> Iterator[Reading]:
+        """Read the log as `read` does, also what cannot be read, and look whether it is all there.
+
+        Everything that is stored comes, whatever is wrong with it.
+        """
+
     def last_position(self) -> int:
         """Give the position of the newest event, 0 when there is none."""
 
@@ -378,6 +404,67 @@ class EventStore(Vault, Protocol):
 
         Raises:
             Unavailable: others kept a file open, or there is no room: destroyed, but not yet gone.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Block:
+    """What was read of the events of one stored name in one block of positions.
+
+    Attributes:
+        first: the first position of the block; each has a thousand.
+        name: the stored name.
+        count: how many events.
+        digest: SHA-256 over what was read of them.
+    """
+
+    first: int
+    name: str
+    count: int
+    digest: str
+
+
+@attrs.frozen(kw_only=True)
+class Baseline:
+    """What a program read of a whole history, for another one to be held against.
+
+    Attributes:
+        program: the program's version.
+        position: the last event's position.
+        fields: the fields that the events of each stored name had.
+        blocks: what was read, in order of position and name.
+    """
+
+    program: str
+    position: int
+    fields: Mapping[str, Sequence[str]]
+    blocks: Sequence[Block]
+
+
+class Baselines(Protocol):
+    """Baselines as files."""
+
+    def refuse_taken(self, file: str) -> None:
+        """Say before the work that a file cannot be written after it.
+
+        Raises:
+            Unusable: there is a file already, or no such folder.
+        """
+
+    def write(self, file: str, baseline: Baseline) -> None:
+        """Write a new file; it is complete, or it is not there.
+
+        Raises:
+            Unavailable: the disk is full.
+            Unusable: there is a file already, or its folder cannot be written.
+        """
+
+    def read(self, file: str) -> Baseline:
+        """Read a file.
+
+        Raises:
+            Invalid: it is no baseline, or one of a newer version.
+            Unusable: it cannot be read.
         """
 
 

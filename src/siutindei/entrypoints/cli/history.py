@@ -7,13 +7,21 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import click
 
 from siutindei.app.history import describe, flat, moment
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
 from siutindei.entrypoints.cli.explanation import document, tree_lines
-from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json, when
+from siutindei.entrypoints.cli.output import (
+    cell,
+    echo,
+    print_fields,
+    print_json,
+    print_table,
+    when,
+)
 from siutindei.entrypoints.cli.progress import shown_progress
 from siutindei.entrypoints.cli.stopping import is_output_closed, stopping
 from siutindei.entrypoints.explanation_page import page
@@ -22,10 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from siutindei.app.checking import Check, Trouble
     from siutindei.app.ports import Recorded
 
 #: How often somebody who follows the log looks for more, in seconds.
 _FOLLOW_EVERY: Final = 0.2
+#: How many blocks of a baseline are named.
+_NAMED: Final = 5
+#: The exit code of a history that is not what it should be.
+_FAILED: Final = 4
 _NOT_IN_GIST: Final = frozenset({"at", "rule", "template_hash", "id", "cause"})
 
 
@@ -227,3 +240,69 @@ def _print_rows(installation: Installation, end: int | datetime | None, projecti
             )
         for row in past.rows(projection):
             print_json(row)
+
+
+# --- check ----------------------------------------------------------------------------------------
+
+
+@history.command(
+    epilog=example(
+        "siutindei history check",
+        "siutindei history check --save baseline.json",
+        "siutindei history check --against baseline.json",
+    )
+)
+@click.option("--save", metavar="FILE", help="Write what this program reads into a new file.")
+@click.option("--against", metavar="FILE", help="Compare with what another program wrote there.")
+@click.pass_context
+def check(ctx: click.Context, save: str | None, against: str | None) -> None:
+    """Check that everything stored can be read, and reads the same.
+
+    Every event is read, written again in memory, and compared with what is stored. --save before
+    an upgrade and --against after it show what the newer program reads otherwise.
+    Exit code 4 says that something cannot be read, or is read otherwise.
+    """
+    installation = ctx.ensure_object(Installation)
+    with (
+        installation.services.checking() as checking,
+        shown_progress("checking", quiet=installation.json) as progress,
+    ):
+        found = checking.check(save=save, against=against, progress=progress)
+    if installation.json:
+        print_json(attrs.asdict(found))
+    else:
+        _print_check(found, save)
+    if not found.is_well:
+        ctx.exit(_FAILED)
+
+
+def _print_check(found: Check, save: str | None) -> None:
+    print_table(
+        ("what", "name", "events", "why", "which"),
+        [
+            (what, group.name, group.count, group.why, _which(group))
+            for what, groups in (("unreadable", found.unreadable), ("changed", found.changed))
+            for group in groups
+        ],
+        empty="every event can be read, and is read the same",
+    )
+    print_fields(
+        [
+            ("read", found.read),
+            ("unreadable", sum(group.count for group in found.unreadable)),
+            ("changed", sum(group.count for group in found.changed)),
+            ("last position", found.position),
+            ("seconds", f"{found.seconds:.3f}"),
+            ("baseline", save if found.saved else None),
+        ]
+    )
+    if save is not None and not found.saved:
+        echo("note: no baseline was written: it is one of a history that can be read to its end")
+
+
+def _which(trouble: Trouble) -> str:
+    """Name the first few events of one trouble, or of the blocks of a baseline."""
+    named = [f"{event.id} at {event.position}" for event in trouble.events]
+    named += [f"positions {first} to {last}" for first, last in trouble.blocks[:_NAMED]]
+    more = len(trouble.blocks) - _NAMED if trouble.blocks else trouble.count - len(trouble.events)
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
