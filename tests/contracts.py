@@ -282,6 +282,9 @@ class EventStoreContract(StoreContract):
         assert [] == ids(after=LAST)
         assert everything == ids(after=FIRST, until=LAST)
         assert [] == ids(until=FIRST)
+        assert everything == ids(holding="f" * 32)
+        assert everything[2:3] == ids(holding="bob")
+        assert [] == ids(holding="f" * 31)
         assert [] == ids(after=10**30)
         assert everything == ids(after=-(10**30), until=10**30)
 

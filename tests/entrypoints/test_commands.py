@@ -584,6 +584,19 @@ def test_the_log_is_shown_from_a_moment_on(cli: Cli, clock: VirtualClock) -> Non
     assert "after" == cli.json("history", "tail", "--after", "yesterday", code=2)["field"]
 
 
+def test_the_log_is_shown_of_one_address(cli: Cli) -> None:
+    """Whatever its case; what is about others is left out, and nobody is looked for by nonsense."""
+    cli("sign-in", "start", "eve@example.com")
+    cli.access()
+    found = cli("--json", "history", "tail", "--address", "Eve@Example.com").lines
+
+    assert ["person.signed_up.v1", "challenge.issued.v1", "notification.requested.v1"] == [
+        entry["name"] for entry in found
+    ]
+    assert [] == cli("--json", "history", "tail", "--address", "nobody@example.com").lines
+    assert "address" == cli.json("history", "tail", "--address", "eve", code=2)["field"]
+
+
 def test_a_read_model_is_made_again_and_checked(cli: Cli) -> None:
     """What each command did is told in numbers; going back is told too."""
     cli.access()

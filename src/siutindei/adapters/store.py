@@ -343,6 +343,7 @@ class SqlStore(ABC):
         until: int | datetime | None = None,
         names: Sequence[str] = (),
         stream: str | None = None,
+        holding: str | None = None,
     ) -> Iterator[Recorded]:
         """Read the log in order of position."""
         where = [f"{self.position} > ?"]
@@ -362,6 +363,9 @@ class SqlStore(ABC):
         if stream is not None:
             where.append("originator_id = ?")
             values.append(stream)
+        if holding is not None:
+            where.append(self.holds)
+            values.append(msgspec.json.encode(holding))
         statement = (
             f"SELECT {self._columns} FROM stored_events WHERE {' AND '.join(where)}"
             f" ORDER BY {self.position} LIMIT ?"

@@ -137,13 +137,27 @@ class History:
         until: int | datetime | None = None,
         name: str | None = None,
         stream: str | None = None,
+        fingerprint: str | None = None,
     ) -> Iterator[Recorded]:
         """Give the log in order of position: what is behind one moment, up to another.
+
+        Args:
+            after: what is behind that position, or was recorded after that time.
+            until: up to that position, or what was recorded by that time.
+            name: of the events, with its version or without.
+            stream: one stream.
+            fingerprint: of the address that the events are about.
 
         Raises:
             Invalid: no event has that name.
         """
-        return self.store.read(after=after, until=until, names=self._names(name), stream=stream)
+        return self.store.read(
+            after=after,
+            until=until,
+            names=self._names(name),
+            stream=stream,
+            holding=fingerprint,
+        )
 
     def _names(self, name: str | None) -> tuple[str, ...]:
         if name is None:

@@ -356,8 +356,17 @@ class EventStore(Vault, Protocol):
         until: int | datetime | None = None,
         names: Sequence[str] = (),
         stream: str | None = None,
+        holding: str | None = None,
     ) -> Iterator[Recorded]:
-        """Read the log in order of position, in flat memory; positions may have holes."""
+        """Read the log in order of position, in flat memory; positions may have holes.
+
+        Args:
+            after: what is behind that position, or was recorded after that time.
+            until: up to that position, or what was recorded by that time.
+            names: stored names; none are all.
+            stream: one stream.
+            holding: what holds this text, whole, in any field.
+        """
 
     def entries(self, stream: str) -> Sequence[Entry]:
         """Read a stream in order, also what of it this version cannot read."""

@@ -84,6 +84,7 @@ def stream(installation: Installation, id: str, at: str | None) -> None:
     "--type", "name", metavar="NAME", help="Only events of this name, with its version or without."
 )
 @click.option("--stream", "stream_id", metavar="ID", help="Only events of this stream.")
+@click.option("--address", metavar="EMAIL", help="Only events that are about this address.")
 @click.option("--until", metavar="TIME|POSITION", help="Stop at this moment or position.")
 @pass_installation
 def tail(
@@ -92,6 +93,7 @@ def tail(
     after: str,
     name: str | None,
     stream_id: str | None,
+    address: str | None,
     until: str | None,
 ) -> None:
     """Show the log in order of position.
@@ -101,11 +103,14 @@ def tail(
     behind = moment("after", after)
     service, store = installation.services.history, installation.services.store
     end = None if until is None else moment("until", until)
+    fingerprint = None if address is None else _fingerprint(installation, address)
     with stopping() as state:
         while True:
             # Only what is there by now: what comes meanwhile is for the next round.
             last = store.last_position()
-            found = service.tail(after=behind, until=end, name=name, stream=stream_id)
+            found = service.tail(
+                after=behind, until=end, name=name, stream=stream_id, fingerprint=fingerprint
+            )
             _print_events(
                 installation,
                 takewhile(lambda entry: entry.position <= last and not state.asked, found),  # noqa: B023
@@ -118,6 +123,11 @@ def tail(
                 state.wait(_FOLLOW_EVERY)
             if not follow:
                 return
+
+
+def _fingerprint(installation: Installation, address: str) -> str:
+    addresses = installation.services.addresses
+    return addresses.fingerprint(addresses.normalise(address, field="address"))
 
 
 def _is_past(installation: Installation, end: datetime | None) -> bool:
