@@ -121,6 +121,8 @@ def enter(namespace: dict[str, Any]) -> None:
     patch.setenv("HOME", home.name)
     patch.setenv("PWD", home.name)
     patch.setenv("STATE", str(Path(home.name, ".state")))
+    # What a reader has who works in the repository.
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent))
     patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     patch.setenv("COLUMNS", "100")
     patch.setenv("NO_COLOR", "1")

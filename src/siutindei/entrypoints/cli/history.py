@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
+from siutindei.app import wording
 from siutindei.app.history import describe, flat, moment
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
@@ -39,7 +40,6 @@ _FOLLOW_EVERY: Final = 0.2
 _NAMED: Final = 5
 #: The exit code of a history that is not what it should be.
 _FAILED: Final = 4
-_NOT_IN_GIST: Final = frozenset({"at", "rule", "template_hash", "id", "cause"})
 
 
 @click.group(cls=Group)
@@ -142,17 +142,8 @@ def _print_events(installation: Installation, events: Iterable[Recorded]) -> Non
     for entry in events:
         echo(
             f"{entry.position:>6}  {when(entry.recorded_at)}  {entry.id}  {entry.name}"
-            f"  {cell(_gist(entry))}"
+            f"  {cell(wording.line(entry))}"
         )
-
-
-def _gist(entry: Recorded) -> str:
-    """Say in a few words what an event holds, without what every event has."""
-    return " ".join(
-        f"{name}={value}"
-        for name, value in describe(entry)["data"].items()
-        if value and not isinstance(value, list | dict) and name not in _NOT_IN_GIST
-    )
 
 
 @history.command(
