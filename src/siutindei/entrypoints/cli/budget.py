@@ -10,7 +10,7 @@ from siutindei.app.history import moment
 from siutindei.domain import budget as rules
 from siutindei.domain.notification import KINDS
 from siutindei.entrypoints.cli.base import Command, Installation, example
-from siutindei.entrypoints.cli.output import echo, iso, print_fields, print_json, print_table, when
+from siutindei.entrypoints.cli.output import echo, print_fields, print_json, print_table, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ def _document(standing: Standing) -> dict[str, Any]:
         "left": _left(standing),
         "counts": _counts(standing.usage),
         "waiting": standing.waiting,
-        "forecast": {"last_hour": standing.last_hour, "full_at": iso(standing.full_at)},
+        "forecast": {"last_hour": standing.last_hour, "full_at": standing.full_at},
         "ses": account and {"used": int(account.sent), "limit": int(account.quota)},
         "findings": standing.findings,
     }

@@ -11,7 +11,7 @@ import click
 
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import echo, iso, print_json, print_table
+from siutindei.entrypoints.cli.output import echo, print_json, print_table
 
 if TYPE_CHECKING:
     from siutindei.app.feedback import Heard
@@ -69,7 +69,7 @@ def list_(installation: Installation) -> None:
             "message_id": found.message_id,
             "status": found.status,
             "reports": [said.name for said in found.waiting],
-            "since": iso(found.waiting[0].at),
+            "since": found.waiting[0].at,
         }
         for status in _KEPT
         for found in views.reports(status=status)

@@ -15,7 +15,7 @@ from siutindei.app.ports import PortError, Unusable
 from siutindei.domain import report
 from siutindei.domain.errors import Invalid
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import echo, iso, print_fields, print_json, print_table
+from siutindei.entrypoints.cli.output import echo, print_fields, print_json, print_table
 from siutindei.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _counts(books: Books) -> dict[str, Any]:
         "notifications": attrs.asdict(books.notifications),
         "grants": attrs.asdict(books.grants),
         "feedback": attrs.asdict(books.feedback),
-        "next_due": iso(books.next_due),
+        "next_due": books.next_due,
         "findings": books.found,
     }
 

@@ -13,7 +13,6 @@ from siutindei.domain.errors import Invalid, NotFound
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import (
     echo,
-    iso,
     print_fields,
     print_json,
     print_table,
@@ -110,10 +109,10 @@ def _document(item: notifications.Notification) -> dict[str, Any]:
         "last_error": item.last_error,
         "template": f"{requested.template} {requested.template_version}",
         "template_hash": requested.template_hash,
-        "requested_at": iso(requested.at),
-        "accepted_at": iso(item.accepted_at),
-        "due_at": iso(item.due_at),
-        "expires_at": iso(requested.expires_at),
+        "requested_at": requested.at,
+        "accepted_at": item.accepted_at,
+        "due_at": item.due_at,
+        "expires_at": requested.expires_at,
         "discarded": item.discarded,
     }
 
@@ -256,12 +255,12 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
         "status": letter.status,
         "fault": letter.fault,
         "why": letter.why,
-        "since": iso(letter.since),
+        "since": letter.since,
         "calls": letter.calls,
         "first_error": letter.first_error,
-        "first_error_at": iso(letter.first_error_at),
+        "first_error_at": letter.first_error_at,
         "last_error": letter.last_error,
-        "last_error_at": iso(letter.last_error_at),
+        "last_error_at": letter.last_error_at,
         "maybe_sent": letter.maybe_sent,
         "would_do_nothing": letter.would_do_nothing,
         "no_op": letter.no_op,
@@ -269,7 +268,7 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
             {
                 "what": action.what,
                 "by": action.by,
-                "at": iso(action.at),
+                "at": action.at,
                 "reason": action.reason,
             }
             for action in letter.actions

@@ -46,7 +46,17 @@ def echo(text: str | bytes = "") -> None:
 
 def print_json(document: object) -> None:
     """Print one JSON document on one line, in UTF-8 whatever the terminal's encoding."""
-    echo(msgspec.json.encode(document))
+    echo(msgspec.json.encode(_for_programs(document)))
+
+
+def _for_programs(value: object) -> object:
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, dict):
+        return {name: _for_programs(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_programs(entry) for entry in value]
+    return value
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -104,9 +114,9 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(str(entry) for entry in value)
+        return ", ".join(_plain(entry) for entry in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {entry}" for name, entry in value.items())
+        return ", ".join(f"{name}: {_plain(entry)}" for name, entry in value.items())
     return str(value)
 
 

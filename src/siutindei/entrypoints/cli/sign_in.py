@@ -8,7 +8,7 @@ import attrs
 import click
 
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
-from siutindei.entrypoints.cli.output import echo, iso, print_fields, print_json
+from siutindei.entrypoints.cli.output import echo, print_fields, print_json
 
 #: The app client that the command line stands for.
 CLIENT: Final = "cli"
@@ -36,7 +36,7 @@ def start(installation: Installation, email: str, locale: str | None) -> None:
     user = services.sign_in.sign_up(signing_up, email=email, locale=locale)
     started = services.sign_in.start(context, client=CLIENT, email=email, user=user, locale=locale)
     if installation.json:
-        print_json({"challenge": started.challenge, "expires_at": iso(started.expires_at)})
+        print_json({"challenge": started.challenge, "expires_at": started.expires_at})
         return
     maildir = installation.settings.maildir
     print_fields(

@@ -15,7 +15,7 @@ from siutindei.entrypoints.cli.base import (
     operator,
     pass_installation,
 )
-from siutindei.entrypoints.cli.output import iso, print_fields, print_json, print_table
+from siutindei.entrypoints.cli.output import print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,13 +79,13 @@ def _document(one: Listed) -> dict[str, Any]:
         "address": one.address,
         "active": one.active,
         "reason": found and found.reason,
-        "since": iso(one.state.since),
-        "expires_at": iso(found.expires_at if found else None),
+        "since": one.state.since,
+        "expires_at": found.expires_at if found else None,
         "evidence": found and found.evidence,
         "by": found and found.by,
         "note": one.note,
         "soft_bounces": len(one.state.soft),
-        "lifted_at": iso(lifted.at if lifted else None),
+        "lifted_at": lifted.at if lifted else None,
         "lifted_by": lifted and lifted.by,
         "lifted_because": one.lifted_because,
     }
@@ -157,7 +157,7 @@ def sync(installation: Installation) -> None:
 
 def _print_drift(installation: Installation, found: Sequence[Drift], empty: str) -> None:
     if installation.json:
-        print_json({"items": [attrs.asdict(one) | {"since": iso(one.since)} for one in found]})
+        print_json({"items": [attrs.asdict(one) for one in found]})
         return
     print_table(
         ("fingerprint", "address", "where", "reason", "since"),
@@ -219,12 +219,12 @@ def _print_lanes(
             "name": name,
             "halted": state.why is not None,
             "why": state.why,
-            "since": iso(state.since),
+            "since": state.since,
             "error": state.error,
             "by": state.by,
             "note": state.note and state.note.text,
             "failures": state.failures,
-            "next_try": iso(state.probe_at),
+            "next_try": state.probe_at,
         }
         for name, state in found
     ]
