@@ -38,6 +38,11 @@ def refused(done: Done) -> str:
     return line
 
 
+def test_a_home_without_a_name_is_refused() -> None:
+    """A script's empty variable is no wish for the default home."""
+    assert "home" in refused(Cli(Path())("--home", "", "--json", "ticket", "list", code=2))
+
+
 def test_a_home_that_is_a_file_is_refused(cli: Cli) -> None:
     """A file where the folder should be is named, and stays as it is."""
     cli.home.write_text("mine", encoding="utf-8")

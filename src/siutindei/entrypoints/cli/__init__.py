@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,6 +28,15 @@ from siutindei.entrypoints.cli.base import Installation, Program, example
 __all__ = ["main"]
 
 
+class _Home(click.Path):
+    """A folder that has a name: a script whose variable is empty means none of ours."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("is empty; leave it out for the default", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.group(
     "siutindei",
     cls=Program,
@@ -35,7 +45,7 @@ __all__ = ["main"]
 )
 @click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=_Home(path_type=Path),
     metavar="DIR",
     help="The folder of this installation; by default $SIUTINDEI_HOME.",
 )

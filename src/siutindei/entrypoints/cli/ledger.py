@@ -56,18 +56,8 @@ def list_(
         print_json({"items": items})
         return
     print_table(
-        ("id", "kind", "ticket", "status", "attempts", "error"),
-        (
-            (
-                item["id"],
-                item["kind"],
-                item["ticket"],
-                item["status"],
-                item["attempts"],
-                item["last_error"],
-            )
-            for item in items
-        ),
+        ("id", "kind", "ticket", "status", "why", "due", "attempts", "error"),
+        ([item[name] for name in _COLUMNS] for item in items),
         empty="no notifications",
     )
 
@@ -92,6 +82,10 @@ def show(installation: Installation, id: str) -> None:
         print_fields(document.items())
 
 
+_HAS_REASON: Final = frozenset({"deferred", "withheld", "dead_lettered"})
+_COLUMNS: Final = ("id", "kind", "ticket", "status", "why", "due_at", "attempts", "last_error")
+
+
 def _document(item: notifications.Notification) -> dict[str, Any]:
     requested = item.requested
     if requested is None:
@@ -102,7 +96,8 @@ def _document(item: notifications.Notification) -> dict[str, Any]:
         "cause": requested.cause,
         "ticket": requested.ticket,
         "status": item.status,
-        "why": item.why,
+        # Why it waited once says nothing of one that went.
+        "why": item.why if item.status in _HAS_REASON else None,
         "attempts": item.calls,
         "message_id": item.message_id,
         "first_error": item.first_error,
