@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Transfer,
     )
     from siutindei.app.processing import Processing
+    from siutindei.app.rules import Rules
     from siutindei.app.sending import Sending
     from siutindei.app.sign_in import SignIn
     from siutindei.app.suppressions import Consequences, Suppressions
@@ -107,7 +108,7 @@ class Services:
             addresses=self.addresses,
             codes=self.codes,
             delivery=self.delivery,
-            limits=self.settings.limits,
+            limits=self.rules.sign_in,
         )
 
     @cached_property
@@ -146,10 +147,11 @@ class Services:
             directory=self.directory,
             identity=self.identity,
             senders=self.settings.senders,
-            settle=self.settings.seconds("SIUTINDEI_SETTLE"),
+            settle=self.rules.settle,
             addresses=self.addresses,
-            limits=self.settings.budget_limits,
+            limits=self.rules.budget,
             consequences=self.consequences,
+            retries=self.rules.retries,
         )
 
     @cached_property
@@ -213,7 +215,8 @@ class Services:
         return Consequences(
             addresses=self.addresses,
             senders=self.settings.senders,
-            limit=self.settings.count("SIUTINDEI_SOFT_BOUNCES"),
+            limit=self.rules.soft_bounces,
+            terms=self.rules.terms,
         )
 
     @cached_property
@@ -356,6 +359,11 @@ class Services:
             },
             erase_again=self.erase_again,
         )
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The numbers that decide whether and when mails go."""
+        return self.settings.rules
 
     # --- adapters ---------------------------------------------------------------------------------
 

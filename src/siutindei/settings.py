@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 
+from siutindei.app.rules import Rules
 from siutindei.domain import budget, fields
 from siutindei.domain.challenge import Limits
 from siutindei.domain.errors import Invalid
@@ -315,6 +316,16 @@ class Settings:
             quota=self.count("SIUTINDEI_DAILY_QUOTA"),
             floor=self.count("SIUTINDEI_DECISION_FLOOR"),
             reserve=self.count("SIUTINDEI_CODE_RESERVE"),
+        )
+
+    @property
+    def rules(self) -> Rules:
+        """The numbers that decide whether and when mails go."""
+        return Rules(
+            sign_in=self.limits,
+            budget=self.budget_limits,
+            settle=self.seconds("SIUTINDEI_SETTLE"),
+            soft_bounces=self.count("SIUTINDEI_SOFT_BOUNCES"),
         )
 
     @property
