@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.store import SqlStore
@@ -42,12 +43,14 @@ if TYPE_CHECKING:
         Transfer,
     )
     from siutindei.app.processing import Processing
+    from siutindei.app.reenacting import Stage
     from siutindei.app.rules import Rules
     from siutindei.app.sending import Sending
     from siutindei.app.sign_in import SignIn
     from siutindei.app.suppressions import Consequences, Suppressions
     from siutindei.app.sweep import Sweep
     from siutindei.app.tickets import Tickets
+    from siutindei.app.what_if import WhatIf
     from siutindei.settings import Settings
 
 
@@ -292,6 +295,66 @@ class Services:
             memory=lambda: SqliteStore(MEMORY, master=self.vault_keys, clock=self.clock),
             projections=NAMES,
         )
+
+    @cached_property
+    def what_if(self) -> WhatIf:
+        """The history under changed rules; no mail adapter that sends is under it."""
+        from siutindei.app.what_if import WhatIf
+
+        return WhatIf(store=self.store, rules=self.rules, stage=self._stage)
+
+    @contextmanager
+    def _stage(self, rules: Rules, has_feedback: bool) -> Iterator[Stage]:  # noqa: FBT001
+        """Wire the application again, over an empty store and in a simulated world."""
+        import secrets
+
+        from siutindei.adapters import simulated
+        from siutindei.adapters.keys import KeyRing
+        from siutindei.adapters.sns_sqs import NoNudges
+        from siutindei.adapters.sqlite import MEMORY, SqliteStore
+        from siutindei.app.reenacting import Stage
+
+        clock, ids = simulated.SimulatedClock(), simulated.SimulatedIds()
+        mail = simulated.SimulatedMail(clock, has_feedback=has_feedback)
+        # Nothing of the installation can open what is sealed on a stage, nor the other way round.
+        ring = KeyRing(current="what-if", keys={"what-if": secrets.token_bytes(32)})
+        support = self.settings.senders.support
+        directory = simulated.AnyOrganization()
+        with closing(SqliteStore(MEMORY, master=ring, clock=clock)) as store:
+            services = build(
+                self.settings,
+                rules=rules,
+                store=store,
+                clock=clock,
+                ids=ids,
+                mail=mail,
+                addresses=simulated.MadeUpAddresses({support: self.addresses.fingerprint(support)}),
+                codes=simulated.OneCode(),
+                directory=directory,
+                identity=directory,
+                erasures=simulated.NoErasureList(),
+                _queues=NoNudges(),
+            )
+            yield Stage(
+                store=store,
+                clock=clock,
+                ids=ids,
+                mail=mail,
+                sign_in=services.sign_in,
+                tickets=services.tickets,
+                delivery=services.delivery,
+                feedback=services.feedback,
+                suppressions=services.suppressions,
+                lanes=services.lanes,
+                dead_letters=services.dead_letters,
+                people=services.people,
+            )
+
+    def changed_rules(self, policy: Path) -> Rules:
+        """Read a policy file: the rules of now, with what it changes."""
+        from siutindei.adapters.policy_file import read_policy
+
+        return read_policy(policy, self.settings)
 
     @cached_property
     def read_models(self) -> ReadModels:

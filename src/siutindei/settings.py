@@ -367,6 +367,20 @@ def read_settings(environment: Mapping[str, str], *, home: Path | None = None) -
     return Settings(values=values)
 
 
+def change_settings(settings: Settings, changes: Mapping[str, int]) -> Settings:
+    """Give settings of which some have other numbers.
+
+    Raises:
+        Invalid: names the setting.
+    """
+    values = dict(settings.values)
+    for name, number in changes.items():
+        setting = values[name].setting
+        text = _check(setting, str(number))
+        values[name] = Value(setting=setting, text=text, source="option")
+    return Settings(values=values)
+
+
 def _default(setting: Setting, values: Mapping[str, Value]) -> str:
     if setting.name == "SIUTINDEI_HOME":
         # Imported where it is needed: in Lambda there is no home.
