@@ -198,7 +198,11 @@ class Command:
 
     def one(self, kind: type[T]) -> T | None:
         """Give the first thing of a kind that happened in it."""
-        return next((entry.event for entry in self.events if isinstance(entry.event, kind)), None)
+        return _first((entry.event for entry in self.events), kind)
+
+
+def _first(events: Iterable[object], kind: type[T]) -> T | None:
+    return next((event for event in events if isinstance(event, kind)), None)
 
 
 def commands(entries: Iterable[Recorded]) -> Iterator[Command]:
@@ -280,8 +284,7 @@ class Past:
         first = self.mails.by_id.get(_id(command.events[0]))
         before = notification.INITIAL if first is None else first.state
         for entry in command.events:
-            if isinstance(entry.event, report.Parked):
-                self.has_feedback = True
+            self.has_feedback |= _tells_of_feedback(entry.event)
             known = self.mails.by_id.get(_id(entry))
             state = notification.INITIAL if known is None else known.state
             mail = self.mails.take(entry)
@@ -310,6 +313,7 @@ class Past:
         self, command: Command, entry: Recorded, mail: Mail, before: notification.Notification
     ) -> None:
         event, script = entry.event, self.scripts.setdefault(mail.key, Script(entry.event.at))
+        is_looked_at = True
         match event:
             case notification.AttemptStarted():
                 self._look(command, entry, mail, before)
@@ -326,32 +330,33 @@ class Past:
             case notification.Failed() if event.error == NOT_SENT:
                 self._look(command, entry, mail, before)
                 self._found(script, Found(answer="not_accepted"))
-            case notification.Failed():
+            case notification.Failed() if before.call_open:
                 halted = command.one(lane.Halted)
                 is_whole = halted is not None and halted.whole
                 word: Ending = "transient"
                 if event.error_class == "account":
                     word = "whole" if is_whole else "account"
-                self._answered(script, before, word, event.error, event.at)
+                self._answered(script, word, event.error, event.at)
             case notification.Accepted(how="lookup"):
                 self._look(command, entry, mail, before)
                 self._found(script, Found(answer="accepted", message_id=event.message_id))
-            case notification.Accepted(how="call"):
-                if self._answered(script, before, "accepted", event.message_id, event.at):
-                    self._takes.append(script.said[-1].takes)
+            case notification.Accepted(how="call") if before.call_open:
+                self._answered(script, "accepted", event.message_id, event.at)
+                self._takes.append(script.said[-1].takes)
             case notification.Refused(attempt=0):
                 self._look(command, entry, mail, before)
                 script.said.append(Said(ending="permanent", text=event.error))
-            case notification.Refused() if _reported(command, before) is None:
-                self._answered(script, before, "permanent", event.error, event.at)
+            case notification.Refused() if before.call_open:
+                self._answered(script, "permanent", event.error, event.at)
             case notification.OutcomeUnknown() if event.why != NO_ANSWER:
-                self._answered(script, before, "unknown", event.why, event.at)
+                self._answered(script, "unknown", event.why, event.at)
             case notification.OutcomeUnknown() | notification.Deferred() | notification.Withheld():
                 self._look(command, entry, mail, before)
-            case notification.DeadLettered(why="receives_exhausted"):
-                script.looks.append(None)
             case _:
-                pass
+                is_looked_at = before.due_at in {None, mail.state.due_at}
+        if not is_looked_at:
+            # It was due, and before anybody looked something else settled it.
+            script.looks.append(None)
 
     def _look(
         self, command: Command, entry: Recorded, mail: Mail, before: notification.Notification
@@ -366,22 +371,12 @@ class Past:
     def _found(self, script: Script, found: Found) -> None:
         script.said[-1] = attrs.evolve(script.said[-1], found=found)
 
-    def _answered(
-        self,
-        script: Script,
-        before: notification.Notification,
-        ending: Ending,
-        text: str,
-        at: datetime,
-    ) -> bool:
-        """Remember how the open call ended; what ended before is known otherwise."""
-        if before.call_open:
-            takes = at - script.since
-            script.said[-1] = attrs.evolve(script.said[-1], ending=ending, text=text, takes=takes)
-        return before.call_open
+    def _answered(self, script: Script, ending: Ending, text: str, at: datetime) -> None:
+        """Remember how the open call ended."""
+        takes = at - script.since
+        script.said[-1] = attrs.evolve(script.said[-1], ending=ending, text=text, takes=takes)
 
     def _hear(self, command: Command, mail: Mail, said: Report) -> None:
-        self.has_feedback = True
         script, entry = self.scripts[mail.key], command.events[0]
         moment = Moment(
             entry.recorded_at - script.since, command.turn - entry.recorded_at, entry.position
@@ -391,28 +386,39 @@ class Past:
         heard.append(Heard(moment, said, happened_after))
 
 
+def _tells_of_feedback(event: object) -> bool:
+    """Whether there must be feedback where this happened."""
+    if isinstance(event, notification.Accepted):
+        return event.how == "feedback"
+    if isinstance(event, notification.Deferred):
+        return event.why == "settling"
+    return isinstance(event, (report.Parked, *_REPORTED))
+
+
 def _id(entry: Recorded) -> str:
     return entry.stream.removeprefix(f"{notification.CATEGORY}-")
 
 
 def _reported(command: Command, before: notification.Notification) -> Report | None:
     """Give the report that a command recorded; what had been parked is said by others."""
-    accepted = command.one(notification.Accepted)
-    refused = command.one(notification.Refused)
-    heard = next((e.event for e in command.events if isinstance(e.event, _REPORTED)), None)
-    is_late = accepted is not None and accepted.how == "call" and not before.call_open
-    is_told = accepted is not None and accepted.how == "feedback"
-    message_id = accepted.message_id if accepted is not None else ""
-    if is_told or is_late or (accepted is None and heard is not None):
-        if heard is not None:
-            return attrs.evolve(_report(heard), message_id=message_id)
-        if refused is not None:
-            return Report(kind="rejected", name=refused.error, message_id=message_id)
-        return Report(kind="accepted", name="accepted", message_id=message_id)
-    if refused is not None and refused.attempt and before.status == "accepted":
-        known = before.message_id or ""
-        return Report(kind="rejected", name=refused.error, message_id=known)
-    return None
+    taken = [entry.id for entry in command.events if isinstance(entry.event, notification.Accepted)]
+    said = [entry.event for entry in command.events if entry.context.causation_id not in taken]
+    accepted = _first(said, notification.Accepted)
+    refused = _first(said, notification.Refused)
+    heard = next((event for event in said if isinstance(event, _REPORTED)), None)
+    message_id = accepted.message_id if accepted is not None else before.message_id or ""
+    if heard is not None:
+        known = accepted.message_id if accepted is not None else ""
+        return attrs.evolve(_report(heard), message_id=known)
+    if accepted is not None:
+        is_late = accepted.how == "call" and not before.call_open
+        if accepted.how != "feedback" and not is_late:
+            return None
+    elif refused is None or not refused.attempt or before.status != "accepted":
+        return None
+    if refused is not None:
+        return Report(kind="rejected", name=refused.error, message_id=message_id)
+    return Report(kind="accepted", name="accepted", message_id=message_id)
 
 
 def _report(heard: notification.Feedback) -> Report:

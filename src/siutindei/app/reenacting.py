@@ -121,7 +121,7 @@ class Reenactment:
         self.given: dict[str, str] = {}
         self._stage, self._past = stage, past
         self._agenda: list[tuple[datetime, int, int, Callable[[], None]]] = []
-        self._planned: dict[str, tuple[datetime, int]] = {}
+        self._planned: dict[str, datetime | None] = {}
         self._looks: dict[str, int] = {}
         self._proved: dict[str, str] = {}
         self._count = 0
@@ -179,20 +179,26 @@ class Reenactment:
         return self._past.scripts.get(mail.key) or Script(since=self._stage.clock.now())
 
     def _plan_look(self, mail: Mail) -> None:
-        due, number = mail.state.due_at, self._looks.setdefault(mail.id, 0)
-        if due is None or self._planned.get(mail.id) == (due, number):
+        due, planned = mail.state.due_at, self._planned.get(mail.id)
+        if due == planned:
             return
-        self._planned[mail.id] = due, number
+        if planned is not None:
+            # Before anybody looked something else settled it.
+            self._looks[mail.id] += 1
+        self._planned[mail.id] = due
+        if due is None:
+            return
+        number = self._looks.setdefault(mail.id, 0)
         looks = self._script(mail).looks
         late = self._past.late(notification.LANES[mail.kind])
         moment = looks[number] if number < len(looks) else Moment(late, late - late, _LAST)
         if moment is not None:
             at = due + moment.after
-            self._plan(at, moment, partial(self._look, mail, due, number, at))
+            self._plan(at, moment, partial(self._look, mail, number, at))
 
-    def _look(self, mail: Mail, due: datetime, number: int, at: datetime) -> None:
+    def _look(self, mail: Mail, number: int, at: datetime) -> None:
         """Look at a mail, as a worker or whoever signs in does, unless something came between."""
-        if mail.state.due_at != due or self._looks[mail.id] != number:
+        if self._looks[mail.id] != number:
             return
         said, calls = self._script(mail).said, mail.state.calls
         known = said[calls - 1].found if 0 < calls <= len(said) else Found(answer="cannot_tell")
@@ -200,6 +206,7 @@ class Reenactment:
         self._stage.clock.set(at)
         self._stage.mail.expect(said[calls] if calls < len(said) else usual, known=known)
         self._looks[mail.id] += 1
+        self._planned[mail.id] = None
         with suppress(Died):
             self._stage.delivery.deliver(self._context(), mail.id)
 
@@ -207,13 +214,11 @@ class Reenactment:
         happened_at = since + heard.happened_after
         said = attrs.evolve(heard.report, notification_id=mail.id, at=happened_at)
         at = since + heard.moment.after
-        self._plan(at, heard.moment, partial(self._hear, mail, mail.state.calls, said, at))
+        self._plan(at, heard.moment, partial(self._hear, said, at))
 
-    def _hear(self, mail: Mail, calls: int, said: Report, at: datetime) -> None:
-        """Hear a report of a mail, if that was sent, or may have been."""
-        if not calls or mail.state.maybe_sent or mail.state.call_open:
-            self._stage.clock.set(at)
-            self._stage.feedback.hear(self._context(), said)
+    def _hear(self, said: Report, at: datetime) -> None:
+        self._stage.clock.set(at)
+        self._stage.feedback.hear(self._context(), said)
 
     def _context(self) -> Context:
         self._count += 1
@@ -278,10 +283,7 @@ class Reenactment:
                 pass
 
     def _start(self, entry: Recorded, event: challenge.Issued | challenge.LimitReached) -> None:
-        holder = self._stage.store.views.person_by_address(event.fingerprint)
-        user = None if holder is None else holder.user
-        locale = None
-        about = f"what-if-{entry.position}"
+        about, user, locale = f"what-if-{entry.position}", self._asked(entry, event), None
         if isinstance(event, challenge.Issued):
             # Somebody who was erased is nobody, and their address stays proved.
             erased = self._proved.get(event.fingerprint) if event.proved else None
@@ -311,6 +313,16 @@ class Reenactment:
                 limit=refused.limit,
                 at=event.at,
             )
+
+    def _asked(
+        self, entry: Recorded, event: challenge.Issued | challenge.LimitReached
+    ) -> str | None:
+        """Say who started a sign-in, where no event does: the actor, or whose address it is."""
+        kind, _, name = entry.context.actor.partition(":")
+        if kind in {"user", "client"}:
+            return name if kind == "user" else None
+        holder = self._stage.store.views.person_by_address(event.fingerprint)
+        return None if holder is None else holder.user
 
     def _submit(self, event: ticket.Submitted) -> None:
         tickets, address = self._stage.tickets, made_up(event.fingerprint)
@@ -367,7 +379,6 @@ class Reenactment:
 
     def _exhaust(self, id: str, at: datetime) -> None:
         """Give up a mail that nobody could begin, as the sweep does."""
-        self._looks[id] += 1
 
         def work(tx: Transaction) -> None:
             events = tx.load(notification.stream(id))
