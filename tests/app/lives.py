@@ -26,6 +26,7 @@ from tests.support import VirtualClock, context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from siutindei.app.ports import Transaction
@@ -55,12 +56,26 @@ class Service(MemoryMail):
         return super().send(mail)
 
 
+class Jumpy(VirtualClock):
+    """A clock of a machine that is slow now and then, and never so slow that a call is not made."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self._random = random
+
+    def now(self) -> datetime:
+        """Give the time, now and then after a while."""
+        if self._random.random() < 0.01:
+            self.at += timedelta(seconds=0.7)
+        return super().now()
+
+
 class Life:
     """One life."""
 
     def __init__(self, home: Path, seed: int, **seams: Any) -> None:
         self.random = Random(seed)
-        self.clock = VirtualClock()
+        self.clock = Jumpy(self.random)
         self.service = Service(self.random, self.clock)
         environment = self.random.choice(
             (
@@ -83,7 +98,16 @@ class Life:
         acts: list[Callable[[], None]] = [
             *([self.start] * 5 + [self.answer] * 2 + [self.submit] * 3 + [self.decide] * 2),
             *([self.wait] * 6 + [self.drain] * 4 + [self.hear] * 4 + [self.redrive]),
-            *(self.sign_up, self.old, self.erase, self.discard, self.suppress, self.lift),
+            *(
+                self.sign_up,
+                self.sign_up,
+                self.sign_up,
+                self.old,
+                self.erase,
+                self.discard,
+                self.suppress,
+                self.lift,
+            ),
             *(self.lane, self.exhaust, self.adopt),
         ]
         for _ in range(steps):

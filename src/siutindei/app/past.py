@@ -93,7 +93,7 @@ class Mail:
         if self.word in {"mailed", "unknown"}:
             return None
         if self.word == "waiting":
-            return self.waited if self.state.status == "deferred" else None
+            return self.waited
         why = self.state.why
         return f"{why} after {self.waited}" if why == "expired" and self.waited else why
 
@@ -251,16 +251,16 @@ class Script:
         said: how each call ended.
         heard: what was reported, by how many calls there were before.
         since: when it was asked for, or called for last.
-        looked_due: since when it had been due when somebody looked last.
-        not_made: the same, where the call that was announced then was not made.
+        due: when it is due; None when there is nothing to do.
+        before: `since` and `due` as they were before the last call was announced.
     """
 
     since: datetime
+    due: datetime | None
     looks: list[Moment | None] = attrs.field(factory=list)
     said: list[Said] = attrs.field(factory=list)
     heard: dict[int, list[Heard]] = attrs.field(factory=dict)
-    looked_due: datetime | None = None
-    not_made: datetime | None = None
+    before: tuple[datetime, datetime | None] | None = None
 
 
 class Past:
@@ -312,11 +312,17 @@ class Past:
     def _note(
         self, command: Command, entry: Recorded, mail: Mail, before: notification.Notification
     ) -> None:
-        event, script = entry.event, self.scripts.setdefault(mail.key, Script(entry.event.at))
-        is_looked_at = True
+        event = entry.event
+        if isinstance(event, notification.Requested):
+            # On a stage a command takes no time.
+            at = next((one.event.at for one in command.events if one.id == mail.cause), event.at)
+            self.scripts[mail.key] = Script(since=at, due=at)
+            return
+        script, is_looked_at = self.scripts[mail.key], True
         match event:
             case notification.AttemptStarted():
-                self._look(command, entry, mail, before)
+                script.before = script.since, script.due
+                self._look(command, entry, mail)
                 time_out = event.deadline - event.at - GRACE
                 script.said.append(Said(ending="none", time_out=time_out))
                 script.since = event.at
@@ -324,11 +330,12 @@ class Past:
                 # As if nobody had looked: the next one does, as late as that makes it.
                 script.looks.pop()
                 script.said.pop()
-                script.not_made = script.looked_due
+                script.since, script.due = script.before or (script.since, script.due)
+                return
             case notification.Failed() if event.error == notification.STILL_UNKNOWN:
-                self._look(command, entry, mail, before)
+                self._look(command, entry, mail)
             case notification.Failed() if event.error == NOT_SENT:
-                self._look(command, entry, mail, before)
+                self._look(command, entry, mail)
                 self._found(script, Found(answer="not_accepted"))
             case notification.Failed() if before.call_open:
                 halted = command.one(lane.Halted)
@@ -338,33 +345,31 @@ class Past:
                     word = "whole" if is_whole else "account"
                 self._answered(script, word, event.error, event.at)
             case notification.Accepted(how="lookup"):
-                self._look(command, entry, mail, before)
+                self._look(command, entry, mail)
                 self._found(script, Found(answer="accepted", message_id=event.message_id))
             case notification.Accepted(how="call") if before.call_open:
                 self._answered(script, "accepted", event.message_id, event.at)
                 self._takes.append(script.said[-1].takes)
             case notification.Refused(attempt=0):
-                self._look(command, entry, mail, before)
+                self._look(command, entry, mail)
                 script.said.append(Said(ending="permanent", text=event.error))
             case notification.Refused() if before.call_open:
                 self._answered(script, "permanent", event.error, event.at)
             case notification.OutcomeUnknown() if event.why != NO_ANSWER:
                 self._answered(script, "unknown", event.why, event.at)
             case notification.OutcomeUnknown() | notification.Deferred() | notification.Withheld():
-                self._look(command, entry, mail, before)
+                self._look(command, entry, mail)
             case _:
                 is_looked_at = before.due_at in {None, mail.state.due_at}
         if not is_looked_at:
             # It was due, and before anybody looked something else settled it.
             script.looks.append(None)
+        if mail.state.due_at != before.due_at:
+            script.due = mail.state.due_at
 
-    def _look(
-        self, command: Command, entry: Recorded, mail: Mail, before: notification.Notification
-    ) -> None:
+    def _look(self, command: Command, entry: Recorded, mail: Mail) -> None:
         script, at = self.scripts[mail.key], entry.event.at
-        script.looked_due = script.not_made or before.due_at or at
-        script.not_made = None
-        after = at - script.looked_due
+        after = at - (script.due or at)
         script.looks.append(Moment(after, command.turn - at, entry.position))
         self._late[notification.LANES[mail.kind]].append(after)
 

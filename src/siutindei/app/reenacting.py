@@ -37,6 +37,7 @@ from siutindei.app.ports import (
 from siutindei.app.sign_in import SignIn
 from siutindei.app.suppressions import Suppressions
 from siutindei.app.tickets import OLD_EVENTS, Tickets
+from siutindei.app.times import EPOCH
 from siutindei.domain import (
     challenge,
     lane,
@@ -98,6 +99,10 @@ class Refusal:
     fingerprint: str
     limit: challenge.Limit
     at: datetime
+
+
+#: Of a mail that the history does not have, nothing was told.
+_NONE: Final = Script(since=EPOCH, due=None)
 
 
 class _LeftError(Exception):
@@ -176,7 +181,7 @@ class Reenactment:
             self._plan_look(mail)
 
     def _script(self, mail: Mail) -> Script:
-        return self._past.scripts.get(mail.key) or Script(since=self._stage.clock.now())
+        return self._past.scripts.get(mail.key) or _NONE
 
     def _plan_look(self, mail: Mail) -> None:
         due, planned = mail.state.due_at, self._planned.get(mail.id)
