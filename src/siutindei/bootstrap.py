@@ -301,7 +301,7 @@ class Services:
         """The history under changed rules; no mail adapter that sends is under it."""
         from siutindei.app.what_if import WhatIf
 
-        return WhatIf(store=self.store, rules=self.rules, stage=self._stage)
+        return WhatIf(store=self.store, clock=self.clock, rules=self.rules, stage=self._stage)
 
     @contextmanager
     def _stage(self, rules: Rules, has_feedback: bool) -> Iterator[Stage]:  # noqa: FBT001

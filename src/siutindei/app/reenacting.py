@@ -133,8 +133,10 @@ class Reenactment:
         self._position = 0
         self._event = ""
 
-    def run(self, history: Iterable[Command], *, progress: Callable[[int], None]) -> None:
-        """Enact commands, and what comes between them; what comes after the last is not told."""
+    def run(
+        self, history: Iterable[Command], *, until: datetime, progress: Callable[[int], None]
+    ) -> None:
+        """Enact commands, what comes between them, and what comes after the last until a moment."""
         done = 0
         for command in history:
             self._advance(command.turn, command.events[0].position)
@@ -145,11 +147,10 @@ class Reenactment:
                     self._enact(command, entry)
                 self._stage.ids.give(None)
                 self._follow()
-            turn = command.turn
+            until = max(until, command.turn)
             done += len(command.events)
             progress(done)
-        if done:
-            self._advance(turn, _LAST)
+        self._advance(until, _LAST + 1)
 
     # --- what comes between -----------------------------------------------------------------------
 

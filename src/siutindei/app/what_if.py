@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from siutindei.app.past import Mail, Mails, Past, Word, commands
-from siutindei.app.ports import EventStore
+from siutindei.app.ports import Clock, EventStore
 from siutindei.app.reenacting import Reenactment, Refusal, Stage
 from siutindei.app.rules import Rules
 
@@ -150,11 +150,13 @@ class WhatIf:
 
     Attributes:
         store: the history.
+        clock: the time until which it is known.
         rules: the rules of now.
         stage: makes an empty stage for some rules; it is told whether mails are reported of.
     """
 
     store: EventStore
+    clock: Clock
     rules: Rules
     stage: Callable[[Rules, bool], AbstractContextManager[Stage]]
 
@@ -191,7 +193,8 @@ class WhatIf:
     ) -> Reenactment:
         with self.stage(rules, past.has_feedback) as stage:
             enacted = Reenactment(stage, past)
-            enacted.run(commands(self.store.read(until=last)), progress=progress)
+            history = commands(self.store.read(until=last))
+            enacted.run(history, until=self.clock.now(), progress=progress)
         return enacted
 
 
