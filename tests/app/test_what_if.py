@@ -224,6 +224,22 @@ def test_a_stranger_who_was_refused_gets_no_mail_under_any_limit(world: World) -
     assert is_faithful(found)
 
 
+def test_who_was_never_signed_up_is_a_stranger(tmp_path: Path) -> None:
+    """A sign-in that is refused signs nobody up: the next one is a stranger's, without a mail."""
+    world = make_world(tmp_path / "home", environment={"SIUTINDEI_CODES_PER_ADDRESS": "1"})
+    world.start(world.person(BOB), BOB)
+    world.clock.advance(minutes=59)
+    world.start("user-ann")
+    world.clock.advance(minutes=2)
+    with pytest.raises(TooManySignIns):
+        world.start("user-ann")
+    now = world.rebuilt(environment={"SIUTINDEI_CODES_PER_ADDRESS": "5"})
+    found = enact(now, signing_in(now, per_client=1))
+
+    assert ["refused: client", "nobody asked for it"] == [one.why for one in found.removed]
+    assert ["mailed"] == [one.after.word for one in found.unlike if one.after]
+
+
 def test_a_code_that_lives_for_shorter_is_not_answered_in_time(world: World) -> None:
     """What followed from an answer does not follow when the code is dead by then."""
     user = world.person()
@@ -427,6 +443,46 @@ def test_a_call_that_was_not_made_is_as_if_nobody_had_looked(world: World) -> No
     world.clock.at = clock.at + timedelta(minutes=2)
     world.drain()
 
+    assert is_faithful(enact(world))
+
+
+def test_what_was_heard_in_time_settles_an_outcome(tmp_path: Path) -> None:
+    """What a report settled is not sent again, whether anybody looks at it before that or not."""
+    mail = MemoryMail(can_tell=False)
+    world = make_world(tmp_path / "home", mail=mail)
+    world.mail.then_raises(MailOutcomeUnknown("no answer"))
+    reference = world.submit()
+    world.drain()
+    world.clock.advance(seconds=500)
+    world.services.feedback.hear(
+        context(),
+        Report(
+            kind="accepted",
+            name="Send",
+            message_id="late",
+            notification_id=world.notice_id(reference),
+            at=world.clock.now() - timedelta(seconds=490),
+        ),
+    )
+    rules = world.services.rules
+
+    found = enact(world)
+    assert is_faithful(found)
+    assert found.is_same
+    # Whoever looks before sees that nothing was reported of later mails, and waits on.
+    assert enact(world, attrs.evolve(rules, settle=timedelta(seconds=60))).is_same
+
+
+def test_a_mail_that_was_taken_before_its_process_died_is_found_out(world: World) -> None:
+    """A port that can tell says that it was taken, on a stage too."""
+    world.mail.then_raises(Died(), takes_it=True)  # type: ignore[arg-type]
+    world.submit()
+    with pytest.raises(Died):
+        world.drain()
+    world.clock.advance(minutes=1)
+    world.drain()
+
+    assert "accepted" == world.notice("R00001").status
     assert is_faithful(enact(world))
 
 

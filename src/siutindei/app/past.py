@@ -17,6 +17,7 @@ import attrs
 from siutindei.app.delivery import GRACE, NO_ANSWER, NOT_SENT
 from siutindei.app.ports import Ending, Found, Recorded, Report, Said
 from siutindei.domain import budget, lane, notification, report, ticket
+from siutindei.domain.due import is_due
 from siutindei.domain.mail import HONG_KONG
 
 if TYPE_CHECKING:
@@ -233,6 +234,10 @@ class Moment:
     position: int
 
 
+#: Of what nobody looked at: because it was not due yet, or although it was.
+Unlooked = Literal["early", "never"]
+
+
 @attrs.frozen
 class Heard:
     """A report of a mail, whose times count from the mail's newest call."""
@@ -247,7 +252,7 @@ class Script:
     """What the world did about one mail.
 
     Attributes:
-        looks: when somebody looked at it, each time that it was due; None: nobody ever did.
+        looks: when somebody looked at it, each time that it was to be due, if anybody did.
         said: how each call ended.
         heard: what was reported, by how many calls there were before.
         since: when it was asked for, or called for last.
@@ -257,7 +262,7 @@ class Script:
 
     since: datetime
     due: datetime | None
-    looks: list[Moment | None] = attrs.field(factory=list)
+    looks: list[Moment | Unlooked] = attrs.field(factory=list)
     said: list[Said] = attrs.field(factory=list)
     heard: dict[int, list[Heard]] = attrs.field(factory=dict)
     before: tuple[datetime, datetime | None] | None = None
@@ -294,11 +299,11 @@ class Past:
         if first is not None and said is not None:
             self._hear(command, first, said)
 
-    def finish(self) -> None:
-        """Remember which mails nobody looked at any more."""
-        for mail in self.mails.by_id.values():
-            if mail.state.due_at is not None:
-                self.scripts[mail.key].looks.append(None)
+    def finish(self, at: datetime) -> None:
+        """Remember which mails nobody looked at any more until a moment."""
+        for script in self.scripts.values():
+            if script.due is not None:
+                script.looks.append(_unlooked(script.due, at))
 
     @property
     def takes(self) -> timedelta:
@@ -360,10 +365,10 @@ class Past:
             case notification.OutcomeUnknown() | notification.Deferred() | notification.Withheld():
                 self._look(command, entry, mail)
             case _:
-                is_looked_at = before.due_at in {None, mail.state.due_at}
-        if not is_looked_at:
-            # It was due, and before anybody looked something else settled it.
-            script.looks.append(None)
+                is_looked_at = before.due_at == mail.state.due_at
+        if not is_looked_at and script.due is not None:
+            # Before anybody looked something else settled it.
+            script.looks.append(_unlooked(script.due, entry.recorded_at))
         if mail.state.due_at != before.due_at:
             script.due = mail.state.due_at
 
@@ -389,6 +394,10 @@ class Past:
         happened_after = entry.event.at - script.since
         heard = script.heard.setdefault(len(script.said), [])
         heard.append(Heard(moment, said, happened_after))
+
+
+def _unlooked(due: datetime, at: datetime) -> Unlooked:
+    return "never" if is_due(due, at=at) else "early"
 
 
 def _tells_of_feedback(event: object) -> bool:

@@ -8,7 +8,7 @@ command leads to is decided by the rules, and read from the stage's own log.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
@@ -128,7 +128,6 @@ class Reenactment:
         self._agenda: list[tuple[datetime, int, int, Callable[[], None]]] = []
         self._planned: dict[str, datetime | None] = {}
         self._looks: dict[str, int] = {}
-        self._proved: dict[str, str] = {}
         self._count = 0
         self._position = 0
         self._event = ""
@@ -196,11 +195,15 @@ class Reenactment:
             return
         number = self._looks.setdefault(mail.id, 0)
         looks = self._script(mail).looks
-        late = self._past.late(notification.LANES[mail.kind])
-        moment = looks[number] if number < len(looks) else Moment(late, late - late, _LAST)
-        if moment is not None:
-            at = due + moment.after
-            self._plan(at, moment, partial(self._look, mail, number, at))
+        moment = looks[number] if number < len(looks) else "early"
+        if moment == "never":
+            return
+        if moment == "early":
+            # As late as mails of its lane were looked at, in the middle.
+            late = self._past.late(notification.LANES[mail.kind])
+            moment = Moment(late, timedelta(0), _LAST)
+        at = due + moment.after
+        self._plan(at, moment, partial(self._look, mail, number, at))
 
     def _look(self, mail: Mail, number: int, at: datetime) -> None:
         """Look at a mail, as a worker or whoever signs in does, unless something came between."""
@@ -240,8 +243,6 @@ class Reenactment:
                 stage.ids.give(event.user)
                 email = made_up(event.fingerprint)
                 stage.sign_in.sign_up(self._context(), email=email, locale=event.locale)
-            case person.AddressProved():
-                self._proved[event.fingerprint] = event.user
             case person.Erased():
                 stage.people.erase(self._context(), event.user, by=event.by, reason=_TEXT)
             case challenge.Issued() | challenge.LimitReached():
@@ -289,11 +290,16 @@ class Reenactment:
                 pass
 
     def _start(self, entry: Recorded, event: challenge.Issued | challenge.LimitReached) -> None:
-        about, user, locale = f"what-if-{entry.position}", self._asked(entry, event), None
+        about, locale, is_known = f"what-if-{entry.position}", None, True
+        kind, _, name = entry.context.actor.partition(":")
+        user = name if kind == "user" else None
         if isinstance(event, challenge.Issued):
-            # Somebody who was erased is nobody, and their address stays proved.
-            erased = self._proved.get(event.fingerprint) if event.proved else None
-            about, user, locale = event.challenge, event.user or erased, event.locale
+            # Who is named and got no mail was erased, or nobody vouched for their address.
+            about, locale, is_known = event.challenge, event.locale, event.user is not None
+            user = event.user or user
+        elif kind == "operator":
+            holder = self._stage.store.views.person_by_address(event.fingerprint)
+            user = None if holder is None else holder.user
 
         def issued(started: Started) -> None:
             if started.challenge != about:
@@ -308,6 +314,7 @@ class Reenactment:
                 email=made_up(event.fingerprint),
                 user=user,
                 locale=locale,
+                verified=is_known,
                 issued=issued,
             )
         except challenge.TooManySignIns as refused:
@@ -319,16 +326,6 @@ class Reenactment:
                 limit=refused.limit,
                 at=event.at,
             )
-
-    def _asked(
-        self, entry: Recorded, event: challenge.Issued | challenge.LimitReached
-    ) -> str | None:
-        """Say who started a sign-in, where no event does: the actor, or whose address it is."""
-        kind, _, name = entry.context.actor.partition(":")
-        if kind in {"user", "client"}:
-            return name if kind == "user" else None
-        holder = self._stage.store.views.person_by_address(event.fingerprint)
-        return None if holder is None else holder.user
 
     def _submit(self, event: ticket.Submitted) -> None:
         tickets, address = self._stage.tickets, made_up(event.fingerprint)

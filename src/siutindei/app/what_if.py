@@ -20,8 +20,9 @@ from siutindei.app.reenacting import Reenactment, Refusal, Stage
 from siutindei.app.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from siutindei.app.past import Key
     from siutindei.app.ports import Progress
 
 #: What differs by less in time does not differ.
@@ -167,35 +168,38 @@ class WhatIf:
             Unreadable: an event cannot be read.
             Unavailable: the store is not there.
         """
-        last = self.store.last_position()
-        past, events = Past(), 0
+        last, until = self.store.last_position(), self.clock.now()
+        past, count = Past(), 0
         for command in commands(self.store.read(until=last)):
             past.take(command)
-            events += len(command.events)
-            progress(events, _PASSES * last)
-        past.finish()
-        total = _PASSES * events
-        now = self._enact(self.rules, past, last, lambda done: progress(events + done, total))
-        then = self._enact(changed, past, last, lambda done: progress(2 * events + done, total))
+            count += len(command.events)
+            progress(count, _PASSES * last)
+        past.finish(until)
+        total = _PASSES * count
+
+        def enact(rules: Rules, before: int) -> Reenactment:
+            with self.stage(rules, past.has_feedback) as stage:
+                enacted = Reenactment(stage, past)
+                enacted.run(
+                    commands(self.store.read(until=last)),
+                    until=until,
+                    progress=lambda done: progress(before + done, total),
+                )
+            return enacted
+
+        now, then = enact(self.rules, count), enact(changed, 2 * count)
+        causes = {key: mail.cause for key, mail in past.mails.by_key.items()}
+        events = now.events | then.events | causes
         return Comparison(
-            events=events,
+            events=count,
             mails=len(past.mails.by_key),
-            differences=tuple(_differences(past, now.mails, then)),
+            differences=tuple(_differences(now.mails, then, events)),
             refused=tuple(
                 refusal for about, refusal in then.refused.items() if about not in now.refused
             ),
             budget=tuple(_short(now.mails, then.mails, changed.budget.quota)),
-            unlike=tuple(_differences(past, past.mails, now)),
+            unlike=tuple(_differences(past.mails, now, events)),
         )
-
-    def _enact(
-        self, rules: Rules, past: Past, last: int, progress: Callable[[int], None]
-    ) -> Reenactment:
-        with self.stage(rules, past.has_feedback) as stage:
-            enacted = Reenactment(stage, past)
-            history = commands(self.store.read(until=last))
-            enacted.run(history, until=self.clock.now(), progress=progress)
-        return enacted
 
 
 def _is_mailed(fate: Fate | None) -> bool:
@@ -208,19 +212,20 @@ def _fate(mail: Mail | None) -> Fate | None:
     return Fate(word=mail.word, why=mail.why, mailed_at=mail.mailed_at, copies=mail.copies)
 
 
-def _differences(past: Past, before: Mails, enacted: Reenactment) -> Iterator[Difference]:
+def _differences(
+    before: Mails, enacted: Reenactment, events: Mapping[Key, str]
+) -> Iterator[Difference]:
     after = enacted.mails
     for key, mail in (after.by_key | before.by_key).items():
         was, is_ = _fate(before.by_key.get(key)), _fate(after.by_key.get(key))
         late = _late(was, is_)
         if _is_alike(was, is_, late):
             continue
-        real = past.mails.by_key.get(key)
         yield Difference(
             kind=mail.kind,
             about=mail.about,
             ticket=mail.ticket,
-            event=enacted.events[key] if real is None else real.cause,
+            event=events[key],
             asked_at=mail.asked_at,
             before=was,
             after=is_,
