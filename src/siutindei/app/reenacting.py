@@ -146,7 +146,6 @@ class Reenactment:
                     self._enact(command, entry)
                 self._stage.ids.give(None)
                 self._follow()
-            until = max(until, command.turn)
             done += len(command.events)
             progress(done)
         self._advance(until, _LAST + 1)

@@ -172,6 +172,7 @@ class WhatIf:
         past, count = Past(), 0
         for command in commands(self.store.read(until=last)):
             past.take(command)
+            until = max(until, command.turn)
             count += len(command.events)
             progress(count, _PASSES * last)
         past.finish(until)
