@@ -125,7 +125,7 @@ class Reenactment:
         self.refused: dict[str, Refusal] = {}
         self.given: dict[str, str] = {}
         self._stage, self._past = stage, past
-        self._agenda: list[tuple[datetime, int, int, Callable[[], None]]] = []
+        self._agenda: list[tuple[datetime, int, str, int, Callable[[], None]]] = []
         self._planned: dict[str, datetime | None] = {}
         self._looks: dict[str, int] = {}
         self._count = 0
@@ -158,9 +158,11 @@ class Reenactment:
             act()
             self._follow()
 
-    def _plan(self, at: datetime, moment: Moment, act: Callable[[], None]) -> None:
+    def _plan(self, at: datetime, moment: Moment, mail: str, act: Callable[[], None]) -> None:
+        # What is due at the same moment is worked on in the order of the ids, as a worker does.
         self._count += 1
-        heappush(self._agenda, (at + moment.behind, moment.position, self._count, act))
+        turn = at + moment.behind
+        heappush(self._agenda, (turn, moment.position, mail, self._count, act))
 
     def _follow(self) -> None:
         """Read what was appended to the stage's log, and plan what follows from it."""
@@ -202,7 +204,7 @@ class Reenactment:
             late = self._past.late(notification.LANES[mail.kind])
             moment = Moment(late, timedelta(0), _LAST)
         at = due + moment.after
-        self._plan(at, moment, partial(self._look, mail, number, at))
+        self._plan(at, moment, mail.id, partial(self._look, mail, number, at))
 
     def _look(self, mail: Mail, number: int, at: datetime) -> None:
         """Look at a mail, as a worker or whoever signs in does, unless something came between."""
@@ -222,7 +224,7 @@ class Reenactment:
         happened_at = since + heard.happened_after
         said = attrs.evolve(heard.report, notification_id=mail.id, at=happened_at)
         at = since + heard.moment.after
-        self._plan(at, heard.moment, partial(self._hear, said, at))
+        self._plan(at, heard.moment, mail.id, partial(self._hear, said, at))
 
     def _hear(self, said: Report, at: datetime) -> None:
         self._stage.clock.set(at)
