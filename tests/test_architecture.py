@@ -352,6 +352,7 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         ses_account,
         ses_events,
         ses_suppressions,
+        simulated,
         smtp,
         sns_sqs,
         sqlite,
@@ -387,6 +388,12 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         (ports.EventStore, postgres.PostgresStore),
         (ports.ReplayStore, replayed.Replayed),
         (ports.Transfer, transfer.FileTransfer),
+        (ports.StageClock, simulated.SimulatedClock),
+        (ports.StageIds, simulated.SimulatedIds),
+        (ports.StageMail, simulated.SimulatedMail),
+        (ports.AddressBook, simulated.MadeUpAddresses),
+        (ports.Codes, simulated.OneCode),
+        (ports.ErasureList, simulated.NoErasureList),
     ):
         for name, function in vars(port).items():
             if name.startswith("_") or not inspect.isfunction(function):

@@ -45,11 +45,14 @@ if TYPE_CHECKING:
         Transfer,
     )
     from siutindei.app.processing import Processing
+    from siutindei.app.reenacting import Stage
+    from siutindei.app.rules import Rules
     from siutindei.app.sending import Sending
     from siutindei.app.sign_in import SignIn
     from siutindei.app.suppressions import Consequences, Suppressions
     from siutindei.app.sweep import Sweep
     from siutindei.app.tickets import Tickets
+    from siutindei.app.what_if import WhatIf
     from siutindei.settings import Settings
 
 
@@ -110,7 +113,7 @@ class Services:
             addresses=self.addresses,
             codes=self.codes,
             delivery=self.delivery,
-            limits=self.settings.limits,
+            limits=self.rules.sign_in,
         )
 
     @cached_property
@@ -149,10 +152,11 @@ class Services:
             directory=self.directory,
             identity=self.identity,
             senders=self.settings.senders,
-            settle=self.settings.seconds("SIUTINDEI_SETTLE"),
+            settle=self.rules.settle,
             addresses=self.addresses,
-            limits=self.settings.budget_limits,
+            limits=self.rules.budget,
             consequences=self.consequences,
+            retries=self.rules.retries,
         )
 
     @cached_property
@@ -216,7 +220,8 @@ class Services:
         return Consequences(
             addresses=self.addresses,
             senders=self.settings.senders,
-            limit=self.settings.count("SIUTINDEI_SOFT_BOUNCES"),
+            limit=self.rules.soft_bounces,
+            terms=self.rules.terms,
         )
 
     @cached_property
@@ -349,6 +354,66 @@ class Services:
             draft.write_text(text, encoding="utf-8")
 
     @cached_property
+    def what_if(self) -> WhatIf:
+        """The history under changed rules; no mail adapter that sends is under it."""
+        from siutindei.app.what_if import WhatIf
+
+        return WhatIf(store=self.store, clock=self.clock, rules=self.rules, stage=self._stage)
+
+    @contextmanager
+    def _stage(self, rules: Rules, has_feedback: bool) -> Iterator[Stage]:  # noqa: FBT001
+        """Wire the application again, over an empty store and in a simulated world."""
+        import secrets
+
+        from siutindei.adapters import simulated
+        from siutindei.adapters.keys import KeyRing
+        from siutindei.adapters.sns_sqs import NoNudges
+        from siutindei.adapters.sqlite import MEMORY, SqliteStore
+        from siutindei.app.reenacting import Stage
+
+        clock, ids = simulated.SimulatedClock(), simulated.SimulatedIds()
+        mail = simulated.SimulatedMail(clock, has_feedback=has_feedback)
+        # Nothing of the installation can open what is sealed on a stage, nor the other way round.
+        ring = KeyRing(current="what-if", keys={"what-if": secrets.token_bytes(32)})
+        support = self.settings.senders.support
+        directory = simulated.AnyOrganization()
+        with closing(SqliteStore(MEMORY, master=ring, clock=clock)) as store:
+            services = build(
+                self.settings,
+                rules=rules,
+                store=store,
+                clock=clock,
+                ids=ids,
+                mail=mail,
+                addresses=simulated.MadeUpAddresses({support: self.addresses.fingerprint(support)}),
+                codes=simulated.OneCode(),
+                directory=directory,
+                identity=directory,
+                erasures=simulated.NoErasureList(),
+                _queues=NoNudges(),
+            )
+            yield Stage(
+                store=store,
+                clock=clock,
+                ids=ids,
+                mail=mail,
+                sign_in=services.sign_in,
+                tickets=services.tickets,
+                delivery=services.delivery,
+                feedback=services.feedback,
+                suppressions=services.suppressions,
+                lanes=services.lanes,
+                dead_letters=services.dead_letters,
+                people=services.people,
+            )
+
+    def changed_rules(self, policy: Path) -> Rules:
+        """Read a policy file: the rules of now, with what it changes."""
+        from siutindei.adapters.policy_file import read_policy
+
+        return read_policy(policy, self.settings)
+
+    @cached_property
     def read_models(self) -> ReadModels:
         """Making the read models again."""
         return self._read_models(self.store)
@@ -415,6 +480,11 @@ class Services:
             erase_again=self.erase_again,
             halt_restored=self._halt_restored,
         )
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The numbers that decide whether and when mails go."""
+        return self.settings.rules
 
     # --- adapters ---------------------------------------------------------------------------------
 

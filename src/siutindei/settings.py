@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 
+from siutindei.app.rules import Rules
 from siutindei.domain import budget, fields
 from siutindei.domain.challenge import Limits
 from siutindei.domain.errors import Invalid
@@ -318,6 +319,16 @@ class Settings:
         )
 
     @property
+    def rules(self) -> Rules:
+        """The numbers that decide whether and when mails go."""
+        return Rules(
+            sign_in=self.limits,
+            budget=self.budget_limits,
+            settle=self.seconds("SIUTINDEI_SETTLE"),
+            soft_bounces=self.count("SIUTINDEI_SOFT_BOUNCES"),
+        )
+
+    @property
     def senders(self) -> Senders:
         """Who writes, and whom support is."""
         return Senders(
@@ -353,6 +364,20 @@ def read_settings(environment: Mapping[str, str], *, home: Path | None = None) -
         for name in _FOR_SNS:
             if not values[name].text:
                 raise Invalid(name, "must be set when SIUTINDEI_NUDGE is sns")
+    return Settings(values=values)
+
+
+def change_settings(settings: Settings, changes: Mapping[str, int]) -> Settings:
+    """Give settings of which some have other numbers.
+
+    Raises:
+        Invalid: names the setting.
+    """
+    values = dict(settings.values)
+    for name, number in changes.items():
+        setting = values[name].setting
+        text = _check(setting, str(number))
+        values[name] = Value(setting=setting, text=text, source="option")
     return Settings(values=values)
 
 

@@ -521,6 +521,35 @@ def test_only_a_mail_that_exists_is_waited_for() -> None:
     assert "a back-off needs a notification that exists" == str(error)
 
 
+def test_other_rules_of_trying_again() -> None:
+    """How often and when a mail is tried again is a value that each decision can be given."""
+    second = timedelta(seconds=1)
+    patient = notification.Retries(
+        attempts=1,
+        backoff=dict.fromkeys(notification.KINDS, (second,)),
+        resent_after_unknown=dict.fromkeys(notification.KINDS, True),
+        look=second,
+    )
+    state = state_of(attrs.evolve(CODE, id="0000"), started())
+
+    failed, dead = notification.fail(
+        state, attempt=1, error_class="transient", error="busy", at=START, retries=patient
+    )
+    assert ("notification.1_attempts.v1", None) == (
+        getattr(dead, "rule", None),
+        getattr(failed, "retry_at", None),
+    )
+    assert second == notification.backoff(state, retries=patient)
+    (lost,) = notification.lose_track(
+        state, attempt=1, why="no answer", settle=second, at=START, retries=patient
+    )
+    assert START + second == getattr(lost, "settle_at", None)
+    (put,) = notification.defer(
+        state_of(CODE), until=DEADLINE, why="over_budget", rule="r", at=START, retries=patient
+    )
+    assert START + second == getattr(put, "until", None)
+
+
 # --- not knowing ---------------------------------------------------------------------------------
 
 

@@ -138,6 +138,22 @@ def test_soft_bounces_that_are_far_apart_do_not_count_together() -> None:
     bounce(soft(1), soft(2, START + DAY), verdict="soft", at=START + 7 * DAY).then(counted)
 
 
+def test_soft_bounces_under_other_terms() -> None:
+    """How long bounces count together, and suppress, is a value that the decision can be given."""
+    counted = suppression.SoftBounced(feedback_id="f-1", evidence="notification-n/4", at=START)
+    terms = suppression.Terms(window=DAY, term=2 * DAY)
+    bounce(soft(1, START - DAY), verdict="soft", limit=2, terms=terms).then(counted)
+    bounce(soft(1, START - DAY / 2), verdict="soft", limit=2, terms=terms).then(
+        counted,
+        suppressed(
+            "soft_bounces",
+            feedback_id="",
+            expires_at=START + 2 * DAY,
+            rule=suppression.SOFT_RULE,
+        ),
+    )
+
+
 def test_a_soft_suppression_becomes_one_for_good() -> None:
     """A hard bounce afterwards has no end."""
     mild = suppressed("soft_bounces", feedback_id="", expires_at=START + DAY)

@@ -72,6 +72,9 @@ _WAIT_LEAST: Final = timedelta(seconds=1)
 _RECORD_TRIES: Final = 5
 #: How an error begins that nobody foresaw.
 OUR_FAULT: Final = "our fault"
+#: What is found out of a call that nobody waits for any more.
+NO_ANSWER: Final = "the call ended without an answer"
+NOT_SENT: Final = "the call ended without sending"
 _ERROR_MOST: Final = 300
 
 Result = Literal[
@@ -170,6 +173,7 @@ class Delivery:
     addresses: AddressBook
     limits: budget.Limits
     consequences: Consequences
+    retries: notification.Retries = notification.RETRIES
 
     @property
     def longest(self) -> timedelta:
@@ -356,19 +360,29 @@ class Delivery:
         standing = halted.standing(at)
         if standing == "wait":
             until = min(halted.probe_at or at + lane.WAIT, at + lane.WAIT)
-            return notification.defer(state, until=until, why="lane_halted", rule=lane.RULE, at=at)
+            return self._defer(state, until, "lane_halted", lane.RULE, at)
         # In the transaction that announces the call: nobody else takes the same room meanwhile.
         sends = tx.views.sends(since=at - budget.WINDOW)
         if not budget.has_room(mail.kind, usage=sends.usage, limits=self.limits):
             until = budget.look_again(sends.oldest, at=at)
-            return notification.defer(
-                state, until=until, why="over_budget", rule=budget.RULE, at=at
-            )
+            return self._defer(state, until, "over_budget", budget.RULE, at)
         if standing == "probe":
             id = mail.notification_id
             probed = lane.probe(halted, notification=id, until=deadline, at=at)
             tx.append(stream, version_of(events), probed)
         return ()
+
+    def _defer(
+        self,
+        state: notification.Notification,
+        until: datetime,
+        why: notification.Deferral,
+        rule: str,
+        at: datetime,
+    ) -> tuple[notification.Event, ...]:
+        return notification.defer(
+            state, until=until, why=why, rule=rule, at=at, retries=self.retries
+        )
 
     def _step(self, context: Context) -> Context:
         """Give one step its own command: the steps of one request are not the same command."""
@@ -456,20 +470,15 @@ class Delivery:
                     at=at,
                 )
             if found.answer == "not_accepted" and not call.was_forgotten:
-                return notification.fail(
-                    state,
-                    attempt=attempt,
-                    error_class="transient",
-                    error="the call ended without sending",
-                    at=at,
-                )
+                return self._failed(attempt, "transient", NOT_SENT)(state, at)
             if state.call_open:
-                return self._lost(attempt, "the call ended without an answer")(state, at)
+                return self._lost(attempt, NO_ANSWER)(state, at)
             return notification.settle_unknown(
                 state,
                 can_be_resent=call.can_be_resent,
                 wait=max(self.settle, _WAIT_LEAST),
                 at=at,
+                retries=self.retries,
             )
 
         appended = self._record(context, call.newest, decide)
@@ -486,18 +495,18 @@ class Delivery:
             # Whoever looks at it after the deadline takes the call for ended: it must not be made
             # any more (this process stood still, or announcing the call took too long). No call,
             # no attempt: it takes none away.
-            decide = _failed(attempt, "not_called", "too late: the call was not made")
+            decide = self._failed(attempt, "not_called", "too late: the call was not made")
             return _outcome(call.outcome, self._record(context, call.newest, decide))
         try:
             message_id = self.mail.send(mail)
         except MailOutcomeUnknown as problem:
             decide = self._lost(attempt, _text(problem))
         except MailRefused as problem:
-            decide = _failed(attempt, "permanent", _text(problem))
+            decide = self._failed(attempt, "permanent", _text(problem))
         except AccountHalted as problem:
-            decide, halted = _failed(attempt, "account", _text(problem)), problem
+            decide, halted = self._failed(attempt, "account", _text(problem)), problem
         except MailNotSent as problem:
-            decide = _failed(attempt, "transient", _text(problem))
+            decide = self._failed(attempt, "transient", _text(problem))
         except Exception as problem:  # noqa: BLE001  # an adapter's fault must not stop the others
             decide = self._lost(attempt, f"the mail adapter failed: {type(problem).__name__}")
         else:
@@ -506,7 +515,17 @@ class Delivery:
 
     def _lost(self, attempt: int, why: str) -> _Decide:
         return lambda state, at: notification.lose_track(
-            state, attempt=attempt, why=why, settle=self.settle, at=at
+            state, attempt=attempt, why=why, settle=self.settle, at=at, retries=self.retries
+        )
+
+    def _failed(self, attempt: int, error_class: notification.ErrorClass, error: str) -> _Decide:
+        return lambda state, at: notification.fail(
+            state,
+            attempt=attempt,
+            error_class=error_class,
+            error=error,
+            at=at,
+            retries=self.retries,
         )
 
     def _record(
@@ -639,12 +658,6 @@ class Delivery:
 def _accepted(attempt: int, message_id: str) -> _Decide:
     return lambda state, at: notification.accept(
         state, attempt=attempt, message_id=message_id, how="call", at=at
-    )
-
-
-def _failed(attempt: int, error_class: notification.ErrorClass, error: str) -> _Decide:
-    return lambda state, at: notification.fail(
-        state, attempt=attempt, error_class=error_class, error=error, at=at
     )
 
 

@@ -17,7 +17,7 @@ PortError
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import attrs
@@ -28,7 +28,6 @@ from siutindei.domain.catalogue import Event
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from contextlib import AbstractContextManager
-    from datetime import timedelta
 
     from siutindei.domain import (
         challenge,
@@ -1197,6 +1196,56 @@ class LastSignIns(Protocol):
             Unavailable: the provider did not answer, or not now.
             Unusable: it does not take it.
         """
+
+
+# --- a history that is enacted again --------------------------------------------------------------
+
+Ending = Literal["accepted", "transient", "permanent", "account", "whole", "unknown", "none"]
+
+
+@attrs.frozen(kw_only=True)
+class Said:
+    """How one call to the mail port ends.
+
+    Attributes:
+        ending: taken; failed for now, for good, or for the account's or the whole account's sake;
+            without an answer; or never, because the process died.
+        text: the id that the mail got, or the error.
+        takes: how long the call lasts.
+        time_out: how long it may last.
+        found: what is known of it when it is looked up later.
+    """
+
+    ending: Ending = "accepted"
+    text: str = ""
+    takes: timedelta = timedelta(0)
+    time_out: timedelta = timedelta(seconds=5)
+    found: Found = attrs.field(factory=lambda: Found(answer="cannot_tell"))
+
+
+class Died(BaseException):
+    """The process is no more: nothing that happened since the last commit was recorded."""
+
+
+class StageClock(Clock, Protocol):
+    """A clock that shows what it is told."""
+
+    def set(self, at: datetime) -> None:
+        """Show another time, earlier or later."""
+
+
+class StageIds(Ids, Protocol):
+    """Names, of which the next one can be given."""
+
+    def give(self, name: str | None) -> None:
+        """Let the next name be this one; None for any."""
+
+
+class StageMail(MailPort, Protocol):
+    """A mail port that sends nothing, and answers as it is told."""
+
+    def expect(self, call: Said, *, known: Found) -> None:
+        """Say how the next call ends, and what is known of the last one."""
 
 
 # --- the account at SES ---------------------------------------------------------------------------

@@ -51,11 +51,13 @@ class Consequences:
         addresses: finds them by fingerprint.
         senders: knows the support mailbox, which is configuration.
         limit: as many soft bounces within seven days suppress.
+        terms: which other times there may be.
     """
 
     addresses: AddressBook
     senders: Senders
     limit: int
+    terms: suppression.Terms = suppression.TERMS
 
     def follow(
         self, tx: Transaction, state: notification.Notification, reported: Sequence[Recorded]
@@ -83,6 +85,7 @@ class Consequences:
                 verdict=suppression.verdict(event.bounce_type, event.bounce_subtype, event.status),
                 limit=self.limit,
                 at=event.at,
+                terms=self.terms,
             )
             if isinstance(event, notification.Bounced)
             else suppression.complain(
@@ -304,7 +307,7 @@ class Suppressions:
             step = attrs.evolve(context, command_id=self.ids.uuid())
             match drift.where:
                 case "only_at_ses":
-                    self._adopt(step, drift.fingerprint, address)
+                    self.adopt(step, drift.fingerprint, address)
                 case "only_here":
                     ses.put(address, "COMPLAINT" if drift.reason == "complaint" else "BOUNCE")
                 case "lifted_here":
@@ -315,7 +318,8 @@ class Suppressions:
             count += 1
         return count
 
-    def _adopt(self, context: Context, fingerprint: str, address: str) -> None:
+    def adopt(self, context: Context, fingerprint: str, address: str) -> None:
+        """Suppress an address that SES does not mail to."""
         owner = address_owner(fingerprint)
         self._change(
             context,

@@ -11,17 +11,15 @@ a no-op.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
+from typing import Final, Literal, assert_never, get_args
 
 import attrs
 
 from siutindei.domain.due import is_due
 from siutindei.domain.errors import Refused as RefusedByRule
 from siutindei.domain.personal import Personal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # --- names ---------------------------------------------------------------------------------------
 
@@ -58,6 +56,8 @@ LANES: Final[Mapping[Kind, Lane]] = {
     "ticket_received": "tickets",
     "ticket_decided": "tickets",
 }
+#: What a failure says that is decided and not known.
+STILL_UNKNOWN: Final = "the outcome was still unknown after the settle time"
 ATTEMPTS: Final = 3
 ATTEMPTS_RULE: Final = f"notification.{ATTEMPTS}_attempts.v1"
 #: How long to wait after the first and after the second failure, before jitter.
@@ -75,6 +75,26 @@ RESENT_AFTER_UNKNOWN: Final[Mapping[Kind, bool]] = {
     "ticket_received": True,
     "ticket_decided": True,
 }
+
+
+@attrs.frozen(kw_only=True)
+class Retries:
+    """When a mail is tried again.
+
+    Attributes:
+        attempts: calls until it is given up.
+        backoff: how long to wait after the first failure, the second, and so on, before jitter.
+        resent_after_unknown: whether it goes again when nobody can tell whether it was sent.
+        look: how often one looks whether a mail can go that is of no use after a while.
+    """
+
+    attempts: int = ATTEMPTS
+    backoff: Mapping[Kind, tuple[timedelta, ...]] = BACKOFF
+    resent_after_unknown: Mapping[Kind, bool] = RESENT_AFTER_UNKNOWN
+    look: timedelta = LOOK
+
+
+RETRIES: Final = Retries()
 
 
 def notification_id(cause: str, kind: Kind, *, about: str) -> str:
@@ -548,6 +568,7 @@ def fail(
     error_class: ErrorClass,
     error: str,
     at: datetime,
+    retries: Retries = RETRIES,
 ) -> tuple[Event, ...]:
     """Record a call that surely sent nothing; the third one gives the mail up.
 
@@ -561,23 +582,29 @@ def fail(
             Refused(attempt=attempt, error=error, at=at),
             DeadLettered(why="permanent_error", at=at),
         )
-    if error_class == "transient" and notification.attempts >= ATTEMPTS:
+    if error_class == "transient" and notification.attempts >= retries.attempts:
+        rule = f"notification.{retries.attempts}_attempts.v1"
         return (
             Failed(attempt=attempt, error_class=error_class, error=error, at=at),
-            DeadLettered(why="attempts_exhausted", at=at),
+            DeadLettered(why="attempts_exhausted", rule=rule, at=at),
         )
     return (
         Failed(
             attempt=attempt,
             error_class=error_class,
             error=error,
-            retry_at=at + backoff(notification, error_class),
+            retry_at=at + backoff(notification, error_class, retries=retries),
             at=at,
         ),
     )
 
 
-def backoff(notification: Notification, error_class: ErrorClass = "transient") -> timedelta:
+def backoff(
+    notification: Notification,
+    error_class: ErrorClass = "transient",
+    *,
+    retries: Retries = RETRIES,
+) -> timedelta:
     """Say how long to wait after the newest failure, with up to a quarter of jitter from the id.
 
     The jitter spreads mails that failed together, and is the same at every replay. An account that
@@ -586,7 +613,7 @@ def backoff(notification: Notification, error_class: ErrorClass = "transient") -
     if notification.requested is None:
         msg = "a back-off needs a notification that exists"
         raise ValueError(msg)
-    steps = BACKOFF[notification.requested.kind]
+    steps = retries.backoff[notification.requested.kind]
     failures = len(steps) if error_class == "account" else notification.attempts
     base = steps[min(failures, len(steps)) - 1]
     spread = int(notification.requested.id[:4], 16) / 0xFFFF
@@ -594,21 +621,32 @@ def backoff(notification: Notification, error_class: ErrorClass = "transient") -
 
 
 def lose_track(
-    notification: Notification, *, attempt: int, why: str, settle: timedelta, at: datetime
+    notification: Notification,
+    *,
+    attempt: int,
+    why: str,
+    settle: timedelta,
+    at: datetime,
+    retries: Retries = RETRIES,
 ) -> tuple[Event, ...]:
     """Record that nobody can tell whether the call sent it; quiet when it has an outcome.
 
-    What is never sent again after an unknown outcome (`RESENT_AFTER_UNKNOWN`) has no settle time.
+    What is never sent again after an unknown outcome has no settle time.
     """
     requested = notification.requested
     if requested is None or attempt != notification.calls or not notification.call_open:
         return ()
-    settle_at = at + settle if RESENT_AFTER_UNKNOWN[requested.kind] else None
+    settle_at = at + settle if retries.resent_after_unknown[requested.kind] else None
     return (OutcomeUnknown(attempt=attempt, why=why, settle_at=settle_at, at=at),)
 
 
 def settle_unknown(
-    notification: Notification, *, can_be_resent: bool, wait: timedelta, at: datetime
+    notification: Notification,
+    *,
+    can_be_resent: bool,
+    wait: timedelta,
+    at: datetime,
+    retries: Retries = RETRIES,
 ) -> tuple[Event, ...]:
     """Decide what follows when the settle time is over and still nobody can tell.
 
@@ -625,8 +663,9 @@ def settle_unknown(
         notification,
         attempt=notification.calls,
         error_class="transient",
-        error="the outcome was still unknown after the settle time",
+        error=STILL_UNKNOWN,
         at=at,
+        retries=retries,
     )
 
 
@@ -703,16 +742,22 @@ def withhold(
 
 
 def defer(
-    notification: Notification, *, until: datetime, why: Deferral, rule: str, at: datetime
+    notification: Notification,
+    *,
+    until: datetime,
+    why: Deferral,
+    rule: str,
+    at: datetime,
+    retries: Retries = RETRIES,
 ) -> tuple[Event, ...]:
     """Put it off: no attempt is burnt, and nothing is lost; quiet unless it would be sent now.
 
-    What is of no use after a while is looked at every `LOOK`, and in the end withheld.
+    What is of no use after a while is looked at every `retries.look`, and in the end withheld.
     """
     if notification.requested is None or next_step(notification, at=at) != "send":
         return ()
     expires_at = notification.requested.expires_at
-    until = until if expires_at is None else min(until, expires_at, at + LOOK)
+    until = until if expires_at is None else min(until, expires_at, at + retries.look)
     return (Deferred(until=until, why=why, rule=rule, at=at),)
 
 

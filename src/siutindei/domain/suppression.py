@@ -38,6 +38,17 @@ NOT_SPAM: Final = "not-spam"
 _OUR_LIMIT: Final = "CustomTimeoutExceeded"
 
 
+@attrs.frozen(kw_only=True)
+class Terms:
+    """How long soft bounces count together, and for how long they suppress."""
+
+    window: timedelta = WINDOW
+    term: timedelta = TERM
+
+
+TERMS: Final = Terms()
+
+
 def stream(fingerprint: str) -> str:
     """Name the stream of one address."""
     return f"{CATEGORY}-{fingerprint}"
@@ -195,6 +206,7 @@ def bounce(
     verdict: Verdict,
     limit: int,
     at: datetime,
+    terms: Terms = TERMS,
 ) -> tuple[Event, ...]:
     """Count a bounce, and suppress the address when that is enough; quiet when it is known.
 
@@ -205,8 +217,9 @@ def bounce(
         evidence: the event that says so.
         feedback_id: what the mail service calls the report.
         verdict: what the bounce means.
-        limit: as many soft bounces within `WINDOW` suppress.
+        limit: as many soft bounces within the window suppress.
         at: when it bounced. Bounces may be heard of in any order.
+        terms: how long soft bounces count, and suppress.
     """
     if verdict == "none" or _is_old(suppression, feedback_id, at):
         return ()
@@ -224,9 +237,9 @@ def bounce(
             ),
         )
     counted = SoftBounced(feedback_id=feedback_id, evidence=evidence, at=at)
-    last = _too_many((*suppression.soft, counted), limit)
+    last = _too_many((*suppression.soft, counted), limit, terms.window)
     before = suppression.suppressed
-    if last is None or (before is not None and _outlasts(before.expires_at, last + TERM)):
+    if last is None or (before is not None and _outlasts(before.expires_at, last + terms.term)):
         return (counted,)
     return (
         counted,
@@ -235,7 +248,7 @@ def bounce(
             address=address,
             reason="soft_bounces",
             evidence=evidence,
-            expires_at=last + TERM,
+            expires_at=last + terms.term,
             rule=SOFT_RULE,
             at=at,
         ),
@@ -248,14 +261,14 @@ def _is_old(suppression: Suppression, feedback_id: str, at: datetime) -> bool:
     return feedback_id in suppression.heard or (lifted is not None and at <= lifted.at)
 
 
-def _too_many(bounces: tuple[SoftBounced, ...], limit: int) -> datetime | None:
+def _too_many(bounces: tuple[SoftBounced, ...], limit: int, window: timedelta) -> datetime | None:
     """Give the newest moment at which too many bounces lie within the window before it."""
     times = sorted(one.at for one in bounces)
     return max(
         (
             last
             for last in times
-            if sum(last - WINDOW < earlier <= last for earlier in times) >= limit
+            if sum(last - window < earlier <= last for earlier in times) >= limit
         ),
         default=None,
     )

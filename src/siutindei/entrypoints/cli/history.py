@@ -25,6 +25,7 @@ from siutindei.entrypoints.cli.output import (
 )
 from siutindei.entrypoints.cli.progress import shown_progress
 from siutindei.entrypoints.cli.stopping import is_output_closed, stopping
+from siutindei.entrypoints.cli.what_if import what_if
 from siutindei.entrypoints.explanation_page import page
 
 if TYPE_CHECKING:
@@ -307,3 +308,6 @@ def _which(trouble: Trouble) -> str:
     named += [f"positions {first} to {last}" for first, last in trouble.blocks[:_NAMED]]
     more = len(trouble.blocks) - _NAMED if trouble.blocks else trouble.count - len(trouble.events)
     return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+
+
+history.add_command(what_if)

@@ -56,8 +56,20 @@ def list_(
         print_json({"items": items})
         return
     print_table(
-        ("id", "kind", "ticket", "status", "why", "due", "attempts", "error"),
-        ([item[name] for name in _COLUMNS] for item in items),
+        ("id", "kind", "ticket", "status", "attempts", "why", "until", "error"),
+        (
+            (
+                item["id"],
+                item["kind"],
+                item["ticket"],
+                item["status"],
+                item["attempts"],
+                item["why"],
+                item["due_at"] if item["status"] == "deferred" else None,
+                item["last_error"],
+            )
+            for item in items
+        ),
         empty="no notifications",
     )
 
@@ -83,7 +95,6 @@ def show(installation: Installation, id: str) -> None:
 
 
 _HAS_REASON: Final = frozenset({"deferred", "withheld", "dead_lettered"})
-_COLUMNS: Final = ("id", "kind", "ticket", "status", "why", "due_at", "attempts", "last_error")
 
 
 def _document(item: notifications.Notification) -> dict[str, Any]:
