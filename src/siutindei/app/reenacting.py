@@ -21,7 +21,6 @@ from siutindei.app.delivery import Delivery
 from siutindei.app.feedback import Feedback
 from siutindei.app.folding import notification_of, version_of
 from siutindei.app.lanes import Lanes
-from siutindei.app.past import Heard, Key, Mail, Mails, Moment, Past, Script
 from siutindei.app.people import People
 from siutindei.app.ports import (
     Context,
@@ -34,6 +33,7 @@ from siutindei.app.ports import (
     StageIds,
     StageMail,
 )
+from siutindei.app.scripts import Heard, Key, Mail, Mails, Moment, Script, Scripts
 from siutindei.app.sign_in import SignIn
 from siutindei.app.suppressions import Suppressions
 from siutindei.app.tickets import OLD_EVENTS, Tickets
@@ -52,8 +52,8 @@ from siutindei.domain.errors import DomainError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from siutindei.app.past import Command
     from siutindei.app.ports import Recorded, Transaction
+    from siutindei.app.scripts import Command
     from siutindei.app.sign_in import Started
 
 #: The code of every challenge on a stage, and one that is none.
@@ -119,12 +119,12 @@ class Reenactment:
         given: the challenge that was given again instead of another one.
     """
 
-    def __init__(self, stage: Stage, past: Past) -> None:
+    def __init__(self, stage: Stage, scripts: Scripts) -> None:
         self.mails = Mails()
         self.events: dict[Key, str] = {}
         self.refused: dict[str, Refusal] = {}
         self.given: dict[str, str] = {}
-        self._stage, self._past = stage, past
+        self._stage, self._scripts = stage, scripts
         self._agenda: list[tuple[datetime, int, str, int, Callable[[], None]]] = []
         self._planned: dict[str, datetime | None] = {}
         self._looks: dict[str, int] = {}
@@ -182,7 +182,7 @@ class Reenactment:
             self._plan_look(mail)
 
     def _script(self, mail: Mail) -> Script:
-        return self._past.scripts.get(mail.key) or _NONE
+        return self._scripts.by_key.get(mail.key) or _NONE
 
     def _plan_look(self, mail: Mail) -> None:
         due, planned = mail.state.due_at, self._planned.get(mail.id)
@@ -201,7 +201,7 @@ class Reenactment:
             return
         if moment == "early":
             # As late as mails of its lane were looked at, in the middle.
-            late = self._past.late(notification.LANES[mail.kind])
+            late = self._scripts.late(notification.LANES[mail.kind])
             moment = Moment(late, timedelta(0), _LAST)
         at = due + moment.after
         self._plan(at, moment, mail.id, partial(self._look, mail, number, at))
@@ -212,7 +212,7 @@ class Reenactment:
             return
         said, calls = self._script(mail).said, mail.state.calls
         known = said[calls - 1].found if 0 < calls <= len(said) else Found(answer="cannot_tell")
-        usual = Said(text=f"what-if-{mail.id}-{calls}", takes=self._past.takes)
+        usual = Said(text=f"what-if-{mail.id}-{calls}", takes=self._scripts.takes)
         self._stage.clock.set(at)
         self._stage.mail.expect(said[calls] if calls < len(said) else usual, known=known)
         self._looks[mail.id] += 1
@@ -360,7 +360,7 @@ class Reenactment:
 
     def _decide(self, entry: Recorded, event: ticket.Approved | ticket.Declined) -> None:
         # The number may be another one here.
-        about = self._past.mails.tickets[entry.stream.removeprefix(f"{ticket.CATEGORY}-")]
+        about = self._scripts.mails.tickets[entry.stream.removeprefix(f"{ticket.CATEGORY}-")]
         tickets = self._stage.tickets
         if isinstance(event, ticket.Declined):
             tickets.decline(self._context(), about, by=event.reviewer)
@@ -378,7 +378,7 @@ class Reenactment:
     def _same(self, entry: Recorded) -> list[str]:
         """Give the stage's mail that is the one of an event; nothing when there is none."""
         id = entry.stream.removeprefix(f"{notification.CATEGORY}-")
-        mail = self.mails.by_key.get(self._past.mails.by_id[id].key)
+        mail = self.mails.by_key.get(self._scripts.mails.by_id[id].key)
         return [] if mail is None else [mail.id]
 
     def _exhaust(self, id: str, at: datetime) -> None:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from siutindei.app.past import Mail, Mails, Past, Word, commands
 from siutindei.app.ports import Clock, EventStore
 from siutindei.app.reenacting import Reenactment, Refusal, Stage
 from siutindei.app.rules import Rules
+from siutindei.app.scripts import Mail, Mails, Scripts, Word, commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from siutindei.app.past import Key
     from siutindei.app.ports import Progress
+    from siutindei.app.scripts import Key
 
 #: What differs by less in time does not differ.
 _MOVED: Final = timedelta(seconds=1)
@@ -169,18 +169,18 @@ class WhatIf:
             Unavailable: the store is not there.
         """
         last, until = self.store.last_position(), self.clock.now()
-        past, count = Past(), 0
+        scripts, count = Scripts(), 0
         for command in commands(self.store.read(until=last)):
-            past.take(command)
+            scripts.take(command)
             until = max(until, command.turn)
             count += len(command.events)
             progress(count, _PASSES * last)
-        past.finish(until)
+        scripts.finish(until)
         total = _PASSES * count
 
         def enact(rules: Rules, before: int) -> Reenactment:
-            with self.stage(rules, past.has_feedback) as stage:
-                enacted = Reenactment(stage, past)
+            with self.stage(rules, scripts.has_feedback) as stage:
+                enacted = Reenactment(stage, scripts)
                 enacted.run(
                     commands(self.store.read(until=last)),
                     until=until,
@@ -189,17 +189,17 @@ class WhatIf:
             return enacted
 
         now, then = enact(self.rules, count), enact(changed, 2 * count)
-        causes = {key: mail.cause for key, mail in past.mails.by_key.items()}
+        causes = {key: mail.cause for key, mail in scripts.mails.by_key.items()}
         events = now.events | then.events | causes
         return Comparison(
             events=count,
-            mails=len(past.mails.by_key),
+            mails=len(scripts.mails.by_key),
             differences=tuple(_differences(now.mails, then, events)),
             refused=tuple(
                 refusal for about, refusal in then.refused.items() if about not in now.refused
             ),
             budget=tuple(_short(now.mails, then.mails, changed.budget.quota)),
-            unlike=tuple(_differences(past.mails, now, events)),
+            unlike=tuple(_differences(scripts.mails, now, events)),
         )
 
 

@@ -268,18 +268,18 @@ class Script:
     before: tuple[datetime, datetime | None] | None = None
 
 
-class Past:
+class Scripts:
     """What the world did about every mail of a history, and what became of each.
 
     Attributes:
         mails: what became of them.
-        scripts: what was done about each.
+        by_key: what was done about each.
         has_feedback: whether anything was ever reported.
     """
 
     def __init__(self) -> None:
         self.mails = Mails()
-        self.scripts: dict[Key, Script] = {}
+        self.by_key: dict[Key, Script] = {}
         self.has_feedback = False
         self._takes: list[timedelta] = []
         self._late: dict[notification.Lane, list[timedelta]] = {name: [] for name in lane.NAMES}
@@ -301,7 +301,7 @@ class Past:
 
     def finish(self, at: datetime) -> None:
         """Remember which mails nobody looked at any more until a moment."""
-        for script in self.scripts.values():
+        for script in self.by_key.values():
             if script.due is not None:
                 script.looks.append(_unlooked(script.due, at))
 
@@ -321,9 +321,9 @@ class Past:
         if isinstance(event, notification.Requested):
             # On a stage a command takes no time.
             at = next((one.event.at for one in command.events if one.id == mail.cause), event.at)
-            self.scripts[mail.key] = Script(since=at, due=at)
+            self.by_key[mail.key] = Script(since=at, due=at)
             return
-        script, is_looked_at = self.scripts[mail.key], True
+        script, is_looked_at = self.by_key[mail.key], True
         match event:
             case notification.AttemptStarted():
                 script.before = script.since, script.due
@@ -373,7 +373,7 @@ class Past:
             script.due = mail.state.due_at
 
     def _look(self, command: Command, entry: Recorded, mail: Mail) -> None:
-        script, at = self.scripts[mail.key], entry.event.at
+        script, at = self.by_key[mail.key], entry.event.at
         after = at - (script.due or at)
         script.looks.append(Moment(after, command.turn - at, entry.position))
         self._late[notification.LANES[mail.kind]].append(after)
@@ -387,7 +387,7 @@ class Past:
         script.said[-1] = attrs.evolve(script.said[-1], ending=ending, text=text, takes=takes)
 
     def _hear(self, command: Command, mail: Mail, said: Report) -> None:
-        script, entry = self.scripts[mail.key], command.events[0]
+        script, entry = self.by_key[mail.key], command.events[0]
         moment = Moment(
             entry.recorded_at - script.since, command.turn - entry.recorded_at, entry.position
         )
