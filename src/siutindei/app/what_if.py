@@ -115,6 +115,7 @@ class Comparison:
         refused: sign-ins that would be refused, and are not.
         budget: days on which the budget would be short.
         unlike: mails to which something else happens already under the rules of now.
+        not_enacted: what the history does not tell, in sentences.
     """
 
     events: int
@@ -123,6 +124,7 @@ class Comparison:
     refused: tuple[Refusal, ...]
     budget: tuple[Day, ...]
     unlike: tuple[Difference, ...]
+    not_enacted: tuple[str, ...] = NOT_ENACTED
 
     @property
     def added(self) -> tuple[Difference, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from siutindei.app.what_if import NOT_ENACTED, Comparison, Difference, Fate
 from siutindei.entrypoints.cli.base import Command, Installation, example, pass_installation
 from siutindei.entrypoints.cli.output import echo, print_fields, print_json, print_table
 from siutindei.entrypoints.cli.progress import shown_progress
+
+if TYPE_CHECKING:
+    from siutindei.app.what_if import Comparison, Difference, Fate
 
 
 @click.command(
@@ -78,7 +81,7 @@ def _comparison(found: Comparison) -> dict[str, object]:
             "same": found.mails - len(found.unlike),
             "unlike": [_difference(one) for one in found.unlike],
         },
-        "not_enacted": list(NOT_ENACTED),
+        "not_enacted": list(found.not_enacted),
     }
 
 
@@ -139,7 +142,7 @@ def _print_comparison(found: Comparison) -> None:
         days = [(day.day, day.used, day.limit, day.waited) for day in found.budget]
         print_table(("day", "used", "limit", "would wait"), days, empty="")
     echo("\nNot enacted")
-    for sentence in NOT_ENACTED:
+    for sentence in found.not_enacted:
         echo(f"  {sentence}")
 
 
