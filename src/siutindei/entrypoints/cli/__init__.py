@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from siutindei.entrypoints.cli import (
+    audit,
     budget,
     database,
     demo,
@@ -72,6 +73,7 @@ for command in (
     suppressions.lane,
     budget.budget,
     history.history,
+    audit.audit,
     projection.projection,
     people.person,
     database.database,
