@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from siutindei.app.claims import Claim
+    from siutindei.app.promises import Claim
 
 #: In words and in a frame, so that it can be told without a colour.
 STANDING: Final = {True: "holds", False: "does not hold", None: "cannot be known from here"}

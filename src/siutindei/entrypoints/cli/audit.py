@@ -15,7 +15,7 @@ from siutindei.entrypoints.cli.progress import shown_progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siutindei.app.claims import Claim
+    from siutindei.app.promises import Claim
 
 
 @click.group(cls=Group)
