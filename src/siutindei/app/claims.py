@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 #: As many events are named in a line.
 _NAMED: Final = 5
 _STEP: Final = 500
-#: When the mails were written that are looked at.
-_AT: Final = datetime(2026, 1, 31, tzinfo=UTC)
+#: When the mails are of that are looked at.
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -355,9 +355,9 @@ def _written(locale: str) -> Iterator[mail.Mail]:
         fingerprint="",
         assurance="code",
         organization_name=of("somebody", "Example"),
-        at=_AT,
+        at=_EPOCH,
     )
-    declined = ticket.Declined(by=of("admin", "admin"), reviewer="admin", at=_AT)
+    declined = ticket.Declined(by=of("admin", "admin"), reviewer="admin", at=_EPOCH)
     about = ticket.evolve(ticket.evolve(ticket.INITIAL, submitted), declined)
     yield mail.sign_in_code(
         SENDERS,

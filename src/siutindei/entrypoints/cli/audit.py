@@ -38,7 +38,7 @@ def audit() -> None:
 )
 @click.pass_context
 def claims(ctx: click.Context, file: Path | None) -> None:
-    """Hold what was promised to Amazon SES against the history and the settings.
+    """Hold what was promised to SES against what happened.
 
     The history is read once, and nothing in it is opened. SES is asked only where mails go to it.
     docs/claims.md says how each promise is checked. Exit code 1 says that one does not hold.
