@@ -40,7 +40,7 @@ class _Mail:
         correlation: what ties it to the request that caused it.
         number: its place among those that were taken and that SES counts; 0 for none.
         was_unknown: whether the newest attempt had an outcome that nobody knew.
-        attempt: the newest attempt, as long as it counts and may not any more: its time.
+        attempt: when the newest attempt was announced, as long as it may turn out to have failed.
         bounced: whether it bounced for good.
         complained: whether its receiver complained.
     """
@@ -70,8 +70,6 @@ _CAUSES: Final[Mapping[notification.Kind, tuple[Id, ...]]] = {
     "ticket_received": ("C4", "C11"),
     "ticket_decided": ("C5", "C11"),
 }
-
-
 #: The promises that a mail breaks that was not asked for.
 _MISSING: Final[Mapping[str, tuple[Id, ...]]] = {
     "sign_in_code": ("C13",),
@@ -175,7 +173,9 @@ class Traces:
         elif is_mail and finding.topic in {"attempt", "end", "again"}:
             ids = ("C13", "C5") if is_decision else ("C13",)
         for id in ids:
-            self.answers.of(id).breaks(finding.what, finding.event or finding.stream)
+            # What waits for nothing has no event that says so: its newest one is named.
+            newest = f"{finding.stream}/{self.books.versions.get(finding.stream, 0)}"
+            self.answers.of(id).breaks(finding.what, finding.event or newest)
 
     def _end_command(self) -> None:
         """Check what had to follow within the command."""
