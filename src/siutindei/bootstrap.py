@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from siutindei.app.audit_log import AuditLog
     from siutindei.app.budgeting import Budget
     from siutindei.app.checking import Checking
+    from siutindei.app.claims import Claims
     from siutindei.app.dead_letters import DeadLetters
     from siutindei.app.delivery import Delivery
     from siutindei.app.explaining import Explain
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from siutindei.app.processing import Processing
     from siutindei.app.reenacting import Stage
     from siutindei.app.rules import Rules
-    from siutindei.app.sending import Sending
+    from siutindei.app.sending import Need, Sending
     from siutindei.app.sign_in import SignIn
     from siutindei.app.suppressions import Consequences, Suppressions
     from siutindei.app.sweep import Sweep
@@ -340,6 +341,25 @@ class Services:
         from siutindei.app.explaining import Explain
 
         return Explain(store=self.store)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What was promised to SES; no mail adapter is under it."""
+        from siutindei.app.claims import Claims
+
+        settings = self.settings
+        return Claims(
+            store=self.store,
+            clock=self.clock,
+            addresses=self.addresses,
+            senders=settings.senders,
+            region=settings.region,
+            quota=settings.budget_limits.quota,
+            account=self._needs_of_ses if settings.is_ses else None,
+        )
+
+    def _needs_of_ses(self) -> Sequence[Need]:
+        return self.sending.status()
 
     def write(self, file: Path, text: str) -> None:
         """Write a new file, for its owner only: whole, or not at all.

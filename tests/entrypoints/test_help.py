@@ -27,6 +27,7 @@ NAMES = {
     *("feedback ingest", "feedback list"),
     *("history stream", "history tail", "history replay", "history explain"),
     *("history check", "history what-if", "person export", "person erase"),
+    "audit claims",
     *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
     *("database export", "database import", "database backup"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
@@ -17,7 +17,7 @@ from siutindei.domain import grant, notification, policy, report, ticket
 from siutindei.domain.due import is_due
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from siutindei.app.ports import EventStore, Recorded
 
@@ -29,6 +29,10 @@ PARKED_LONG: Final = timedelta(days=1)
 #: No number has more.
 _DIGITS: Final = 18
 _TAKEN: Final = frozenset({"accepted", "delayed", "delivered", "bounced", "complained", "done"})
+#: What a finding is about: an event's place, or its time; a ticket; an effect that nothing asked
+#: for, or that was not requested; an attempt; one after all was settled; what waits for nothing;
+#: what was reported.
+Topic = Literal["order", "ticket", "uncaused", "missing", "attempt", "again", "end", "report"]
 
 
 @attrs.frozen(kw_only=True)
@@ -38,10 +42,16 @@ class Finding:
     Attributes:
         stream: where.
         what: a sentence that names the event, the stream or the command.
+        topic: what it is about.
+        event: the event that shows it; None when it is that there is none.
+        kind: the kind of mail or grant, of what nothing asked for, and of what is missing.
     """
 
     stream: str
     what: str
+    topic: Topic
+    event: str | None = None
+    kind: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -142,10 +152,10 @@ def reconcile(store: EventStore, *, at: datetime) -> Books:
     Raises:
         Unreadable: an event of another version.
     """
-    reading = _Reading()
+    bookkeeper = Bookkeeper()
     for entry in store.read():
-        reading.read(entry)
-    return reading.close(at)
+        bookkeeper.read(entry)
+    return bookkeeper.close(at)
 
 
 @attrs.frozen(kw_only=True)
@@ -194,7 +204,7 @@ class _Asked:
 
 
 @attrs.define
-class _Effect:
+class Effect:
     """A notification or a grant as it stands, without what it says; and the attempts it took."""
 
     state: notification.Notification | grant.Grant
@@ -202,10 +212,15 @@ class _Effect:
     taken: tuple[int, ...] = ()
 
 
-class _Reading:
-    """What is known of the log so far."""
+class Bookkeeper:
+    """What is known of the log so far; whoever reads it for more than the books shares the pass.
 
-    def __init__(self) -> None:
+    Args:
+        note: is told each finding, also those that are only counted here.
+    """
+
+    def __init__(self, note: Callable[[Finding], object] = lambda _: None) -> None:
+        self.note = note
         self.events = 0
         self.causes = 0
         self.found = 0
@@ -215,7 +230,7 @@ class _Reading:
         self.pending: dict[str, ticket.Submitted] = {}
         self.numbers: dict[ticket.Type, set[int]] = {kind: set() for kind in ticket.TYPES}
         self.given: dict[ticket.Type, set[int]] = {kind: set() for kind in ticket.TYPES}
-        self.effects: dict[str, _Effect] = {}
+        self.effects: dict[str, Effect] = {}
         self.attempts: Counter[Work] = Counter()
         self.reports: dict[str, report.Reports] = {}
         # The command that is being read: its newest event, and what it has to request.
@@ -223,14 +238,28 @@ class _Reading:
         self.asked: Counter[_Asked] = Counter()
         self.requested: dict[str, _Asked] = {}
 
-    def find(self, stream: str, what: str) -> None:
+    def find(
+        self,
+        topic: Topic,
+        place: Recorded | str,
+        what: str,
+        *,
+        event: str | None = None,
+        kind: str = "",
+    ) -> None:
+        """Note what does not add up, at an event or in a stream."""
+        stream = place if isinstance(place, str) else place.stream
+        shown = event if isinstance(place, str) else place.id
+        finding = Finding(stream=stream, what=what, topic=topic, event=shown, kind=kind)
         self.found += 1
         if len(self.findings) < MOST:
-            self.findings.append(Finding(stream=stream, what=what))
+            self.findings.append(finding)
+        self.note(finding)
 
     # --- one event after the other ----------------------------------------------------------------
 
     def read(self, entry: Recorded) -> None:
+        """Read the next event."""
         self.events += 1
         self._follow(entry)
         event = entry.event
@@ -241,7 +270,7 @@ class _Reading:
             case ticket.Approved() | ticket.Declined():
                 submitted = self.pending.pop(entry.stream, None)
                 if submitted is None:
-                    self.find(entry.stream, f"{entry.id} decides a ticket that is not pending")
+                    self.find("ticket", entry, f"{entry.id} decides a ticket that is not pending")
                 else:
                     for wanted in policy.grants_for(submitted, event, cause=entry.id):
                         self._ask("grant", wanted.kind, entry.id)
@@ -262,20 +291,21 @@ class _Reading:
         """Check an event's place in its stream and beside the others of its command."""
         expected = self.versions.get(entry.stream, 0) + 1
         if entry.version != expected:
-            self.find(entry.stream, f"{entry.id} stands where {entry.stream}/{expected} belongs")
+            self.find("order", entry, f"{entry.id} stands where {entry.stream}/{expected} belongs")
         self.versions[entry.stream] = entry.version
         newest, command = self.newest, entry.context.command_id
         self.newest = entry
         if newest is not None and command == newest.context.command_id:
             if entry.position != newest.position + 1:
                 self.find(
-                    entry.stream,
+                    "order",
+                    entry,
                     f"{entry.id} does not stand beside {newest.id}, which its command appended too",
                 )
             return
         self._end_command()
         if command in self.commands:
-            self.find(entry.stream, f"{entry.id} is of command {command}, which had ended before")
+            self.find("order", entry, f"{entry.id} is of command {command}, which had ended before")
         self.commands.add(command)
 
     def _end_command(self) -> None:
@@ -285,14 +315,20 @@ class _Reading:
                 self.asked[found] -= 1
             else:
                 self.find(
+                    "uncaused",
                     stream,
                     f"{stream} ({found.kind}) was requested, and nothing in its command asks for "
                     f"it: its cause is said to be {found.cause}",
+                    event=f"{stream}/1",
+                    kind=found.kind,
                 )
         for asked in self.asked.elements():
             self.find(
+                "missing",
                 asked.cause.rpartition("/")[0],
                 f"{asked.cause} asks for {asked.kind}, and its command did not request it",
+                event=asked.cause,
+                kind=asked.kind,
             )
         self.asked = Counter()
         self.requested = {}
@@ -309,9 +345,11 @@ class _Reading:
             ticket.reference(kind, number),
             ticket.stream(reference),
         ) or not number:
-            self.find(entry.stream, f"{entry.id} has the number {reference}, which is not its own")
+            self.find(
+                "ticket", entry, f"{entry.id} has the number {reference}, which is not its own"
+            )
         elif number in self.numbers[kind]:
-            self.find(entry.stream, f"{entry.id} has the number {reference} a second time")
+            self.find("ticket", entry, f"{entry.id} has the number {reference} a second time")
         if number:
             self.numbers[kind].add(number)
         if submitted.rule == ticket.TAKEN_RULE and submitted.claimed_reference is None:
@@ -323,22 +361,26 @@ class _Reading:
         stream, work = entry.stream, _work(event)
         of = notification.stream if work == "notification" else grant.stream
         if entry.version != 1 or stream in self.effects or stream != of(event.id):
-            self.find(stream, f"{entry.id} requests {event.id}, which is not how {stream} begins")
+            self.find(
+                "uncaused",
+                entry,
+                f"{entry.id} requests {event.id}, which is not how {stream} begins",
+            )
         self.requested[stream] = _Asked(work, event.kind, event.cause)
         state = (
             notification.evolve(notification.INITIAL, event)
             if isinstance(event, notification.Requested)
             else grant.evolve(grant.INITIAL, event)
         )
-        self.effects[stream] = _Effect(attrs.evolve(state, requested=None), event.kind)
+        self.effects[stream] = Effect(attrs.evolve(state, requested=None), event.kind)
 
     def _go_on(self, entry: Recorded, event: notification.Event | grant.Event) -> None:
         effect = self.effects.get(entry.stream)
         if effect is None:
-            self.find(entry.stream, f"{entry.id} is about something that was never requested")
+            self.find("uncaused", entry, f"{entry.id} is about something that was never requested")
             is_mail = _work(event) == "notification"
             state = notification.INITIAL if is_mail else grant.INITIAL
-            effect = self.effects[entry.stream] = _Effect(state, "")
+            effect = self.effects[entry.stream] = Effect(state, "")
         before = effect.state
         after: notification.Notification | grant.Grant
         if isinstance(before, notification.Notification) and isinstance(event, notification.Event):
@@ -346,7 +388,7 @@ class _Reading:
         elif isinstance(before, grant.Grant) and isinstance(event, grant.Event):
             after = grant.evolve(before, event)
         else:
-            self.find(entry.stream, f"{entry.id} ({entry.name}) is in a stream of another kind")
+            self.find("order", entry, f"{entry.id} ({entry.name}) is in a stream of another kind")
             return
         effect.state = attrs.evolve(after, first_error=None, last_error=None)
         match event:
@@ -357,13 +399,13 @@ class _Reading:
                 heard = isinstance(event, notification.Accepted) and event.how == "feedback"
                 if not (heard or 1 <= event.attempt <= before.calls):
                     self.find(
-                        entry.stream, f"{entry.id} ends attempt {event.attempt}, which {_NEVER}"
+                        "attempt", entry, f"{entry.id} ends attempt {event.attempt}, which {_NEVER}"
                     )
                 if isinstance(event, notification.Accepted) and event.how == "feedback":
                     # A report does not say which call it was that the mail was taken at.
                     return
                 if event.attempt in effect.taken or before.status == "done":
-                    self.find(entry.stream, f"{entry.id} ends attempt {event.attempt} again")
+                    self.find("attempt", entry, f"{entry.id} ends attempt {event.attempt} again")
                 effect.taken = (*effect.taken, event.attempt)
             case (
                 notification.Failed()
@@ -373,7 +415,7 @@ class _Reading:
             ):
                 self._fail(entry, event.attempt, before)
             case _ if isinstance(event, notification.Feedback) and not before.calls:
-                self.find(entry.stream, f"{entry.id} is feedback on a mail that {_NEVER}")
+                self.find("report", entry, f"{entry.id} is feedback on a mail that {_NEVER}")
             case _:
                 pass
 
@@ -387,16 +429,18 @@ class _Reading:
         """Check that an attempt may begin."""
         attempt = f"{entry.id} begins attempt {event.attempt}"
         if event.attempt != before.calls + 1:
-            self.find(entry.stream, f"{attempt} after {before.calls} attempts")
+            self.find("attempt", entry, f"{attempt} after {before.calls} attempts")
         if before.due_at is None:
-            self.find(entry.stream, f"{attempt} after it was settled ({before.status})")
+            self.find("again", entry, f"{attempt} after it was settled ({before.status})")
         elif not is_due(before.due_at, at=event.at):
-            self.find(entry.stream, f"{attempt} before it was due")
+            self.find("order", entry, f"{attempt} before it was due")
         # A grant is done once however often it is made, so it may be made again after its deadline.
         if isinstance(before, notification.Notification) and before.call_open:
-            self.find(entry.stream, f"{attempt} while the one before has no outcome")
+            self.find("attempt", entry, f"{attempt} while the one before has no outcome")
         if after.attempts > notification.ATTEMPTS:
-            self.find(entry.stream, f"{attempt}: {after.attempts} are more than the rules allow")
+            self.find(
+                "attempt", entry, f"{attempt}: {after.attempts} are more than the rules allow"
+            )
 
     def _fail(
         self, entry: Recorded, attempt: int, before: notification.Notification | grant.Grant
@@ -406,22 +450,24 @@ class _Reading:
             # It could not be written, so no call was made.
             return
         if not 1 <= attempt <= before.calls:
-            self.find(entry.stream, f"{entry.id} ends attempt {attempt}, which {_NEVER}")
+            self.find("attempt", entry, f"{entry.id} ends attempt {attempt}, which {_NEVER}")
         elif isinstance(entry.event, notification.Refused) and before.status == "accepted":
             # The mail service took it, and said later that it did not send it.
             return
         elif attempt != before.calls or not _is_unsettled(before):
-            self.find(entry.stream, f"{entry.id} ends attempt {attempt}, which had ended")
+            self.find("attempt", entry, f"{entry.id} ends attempt {attempt}, which had ended")
 
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self, at: datetime) -> Books:
+        """Close the books: nothing follows."""
         self._end_command()
         for kind, numbers in self.numbers.items():
             missing = _missing(numbers, self.given[kind])
             if missing is not None:
                 reference = ticket.reference(kind, missing)
                 self.find(
+                    "ticket",
                     ticket.stream(reference),
                     f"no ticket has the number {reference}, and later ones are taken",
                 )
@@ -431,10 +477,12 @@ class _Reading:
             state = effect.state
             is_mail = isinstance(state, notification.Notification)
             counts = words["notification" if is_mail else "grant"]
-            word = _word(effect)
+            word = fate(effect)
             if word is None:
                 self.find(
-                    stream, f"{stream} is {state.status}: it waits for nothing, and nobody knows"
+                    "end",
+                    stream,
+                    f"{stream} is {state.status}: it waits for nothing, and nobody knows",
                 )
             else:
                 counts[word] += 1
@@ -463,6 +511,7 @@ class _Reading:
             # What is somebody else's may lie for ever.
             if found.status == "parked" and at - found.waiting[0].at >= PARKED_LONG:
                 self.find(
+                    "report",
                     stream,
                     f"{found.message_id} has been reported of for {(at - found.waiting[0].at).days}"
                     " days, and no mail is known by that name",
@@ -512,7 +561,7 @@ def _is_unsettled(state: notification.Notification | grant.Grant) -> bool:
     return _is_under_way(state) or state.status == "unknown"
 
 
-def _word(effect: _Effect) -> str | None:
+def fate(effect: Effect) -> str | None:
     """Say what became of a mail or grant; None when nothing did, and nothing will."""
     state = effect.state
     if state.status in _TAKEN:

@@ -5,13 +5,13 @@ Whoever gets the file needs nothing else: it loads nothing, and no script is in 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from datetime import UTC
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from siutindei.domain import fields
+from siutindei.entrypoints.pages import html
+from siutindei.entrypoints.pages import text as _text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,38 +62,24 @@ tr.mark td { background: var(--mark); } code { font-size: 12px; }
 dl { margin: 0; } dt { float: left; clear: left; margin-right: .4rem; color: var(--soft); }
 dd { margin: 0; }
 """
-_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 
 def page(explanation: Explanation) -> str:
     """Make the page."""
     rows = list(explanation.rows())
-    title = _text(f"What caused {explanation.id}, and what came of it")
-    return "\n".join(
-        (
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            f"style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'\">",
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="referrer" content="no-referrer">',
-            f"<title>{title}</title>",
-            f"<style>{_STYLE}</style>",
-            "</head>",
-            "<body>",
-            f"<h1>{title}</h1>",
+    title = f"What caused {explanation.id}, and what came of it"
+    return html(
+        title,
+        style=_STYLE,
+        body=(
+            f"<h1>{_text(title)}</h1>",
             f"<p>{_text(_summary(explanation))}</p>",
             '<div class="picture">',
             *_picture(rows),
             "</div>",
             "<h2>The same as a table</h2>",
             *_table(explanation),
-            "</body>",
-            "</html>",
-            "",
-        )
+        ),
     )
 
 
@@ -201,7 +187,3 @@ def _details(node: Node) -> str:
 
 def _at(node: Node) -> str:
     return "" if node.at is None else f"{node.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _text(value: object) -> str:
-    return escape(fields.one_line(str(value)))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from siutindei.entrypoints.cli import (
+    audit,
     budget,
     database,
     demo,
@@ -82,6 +83,7 @@ for command in (
     suppressions.lane,
     budget.budget,
     history.history,
+    audit.audit,
     projection.projection,
     people.person,
     database.database,
