@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.store import SqlStore
@@ -303,6 +303,7 @@ class Services:
         from siutindei.adapters.replayed import replayed
         from siutindei.app.history import History
 
+        self._require_history()
         return History(
             store=self.store,
             clock=self.clock,
@@ -310,6 +311,17 @@ class Services:
             projections=NAMES,
             limits=self.settings.budget_limits,
         )
+
+    def _require_history(self) -> None:
+        """Refuse to ask a history that is not there: a home that is mistyped is not made."""
+        if "store" in self.__dict__ or self.settings.postgres_url is not None:
+            return
+        path = Path(self.settings.sqlite_path)
+        if not path.exists():
+            from siutindei.app.ports import Unusable
+
+            msg = f"there is no history at {path}; name its home with --home or SIUTINDEI_HOME"
+            raise Unusable(msg)
 
     @contextmanager
     def checking(self) -> Iterator[Checking]:
@@ -321,6 +333,7 @@ class Services:
         from siutindei.app.checking import Checking
 
         # No read model is made either: that would end at the first event that cannot be read.
+        self._require_history()
         _ = self.is_fresh
         given = self.__dict__.get("store")
         store = given or self._opened_store(KeyRing(current="", keys={}))
@@ -340,6 +353,7 @@ class Services:
         """Why something happened; no mail adapter is under it."""
         from siutindei.app.explaining import Explain
 
+        self._require_history()
         return Explain(store=self.store)
 
     @cached_property
@@ -347,6 +361,7 @@ class Services:
         """What was promised to SES; no mail adapter is under it."""
         from siutindei.app.claims import Claims
 
+        self._require_history()
         settings = self.settings
         return Claims(
             store=self.store,
@@ -378,6 +393,7 @@ class Services:
         """The history under changed rules; no mail adapter that sends is under it."""
         from siutindei.app.what_if import WhatIf
 
+        self._require_history()
         return WhatIf(store=self.store, clock=self.clock, rules=self.rules, stage=self._stage)
 
     @contextmanager

@@ -228,12 +228,18 @@ def test_nothing_that_was_said_is_left_out() -> None:
             "timezone",
         ),
         (changed("challenge.passed.v1", at="yesterday"), "at"),
+        (changed("challenge.passed.v1", at="0001-01-01T00:00:00+14:00"), "at is no time of ours"),
+        (changed("challenge.passed.v1", at="2026-01-31T01:30:00"), "at is no time of ours"),
+        (
+            golden("challenge.passed.v1").replace(b'"recorded_at":"2026', b'"recorded_at":"9999'),
+            "recorded_at is no time",
+        ),
         (changed("challenge.passed.v1", challenge=7), "challenge"),
         (changed("challenge.passed.v1", more=None), "does not know its more"),
         (changed("challenge.passed.v1", b=1, a=1), "does not know its a, b"),
         (golden("challenge.passed.v1").replace(b'"at":', b'"to":'), "does not know its to"),
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_bytes_that_do_not_fit_are_named(state: bytes, why: str) -> None:
     """What is not the event that it should be is refused with the event's id, its name and why."""

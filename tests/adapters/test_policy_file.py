@@ -77,6 +77,11 @@ def test_what_is_not_named_of_a_kind_stays(tmp_path: Path) -> None:
     assert NOW.rules.retries.backoff["ticket_decided"] == retries.backoff["ticket_decided"]
 
 
+def test_a_mark_at_the_beginning_is_no_matter(tmp_path: Path) -> None:
+    """Some editors write one."""
+    assert timedelta(seconds=2) == read(tmp_path, '\ufeff{"LOOK": 2}').retries.look
+
+
 def test_toml_says_the_same(tmp_path: Path) -> None:
     """A file in TOML has the same names."""
     toml = "SIUTINDEI_CODE_COOLDOWN = 240\n[BACKOFF]\nsign_in_code = [1, 2.5]\n"
@@ -108,6 +113,9 @@ def test_toml_says_the_same(tmp_path: Path) -> None:
         ({"LOOK": False}, "LOOK", "must be a number"),
         ([], "policy", "must be an object of names and numbers"),
         ("{", "policy", "is not JSON"),
+        ('{"LOOK": 2, "LOOK": 3}', "policy", "is not JSON (a name stands in it twice)"),
+        ('{"LOOK": NaN}', "policy", "is not JSON (NaN is no number)"),
+        ({"SOFT_BOUNCE_WINDOW": -1}, "SOFT_BOUNCE_WINDOW", "must be from 0 to 3196800"),
         ("[" * 100_000, "policy", "is longer than 65536 bytes"),
         ("[" * 60_000, "policy", "is not JSON"),
     ],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from siutindei.adapters.projections import NAMES
@@ -327,6 +328,58 @@ def test_the_budget_can_be_seen_as_it_was(story: World) -> None:
     assert story.services.budget.limits == history.budget(at=position).limits
     assert 4 == small.limits.quota
     assert 0 == gone.used
+
+
+@pytest.mark.parametrize("at", [datetime(2026, 2, 4), True, "5", 1.5], ids=str)  # noqa: DTZ001
+def test_what_is_no_moment_is_refused(story: World, at: Any) -> None:
+    """A time without its offset could be any; a word is none."""
+    history = story.services.history
+    for ask in (
+        lambda: history.state("ticket-R00001", at=at),
+        lambda: history.difference("ticket-R00001", 1, at),
+        lambda: history.tail(after=at),
+        lambda: history.tail(until=at),
+        lambda: history.replay(until=at),
+        lambda: history.budget(at=at),
+    ):
+        with pytest.raises(Invalid, match="moment"):
+            ask()
+
+
+@pytest.mark.parametrize("offset", [-14, 0, 14])
+def test_the_ends_of_time_are_moments(story: World, offset: int) -> None:
+    """What is before everything is nothing, and what is after everything is now."""
+    zone, history = timezone(timedelta(hours=offset)), story.services.history
+    first, last = datetime.min.replace(tzinfo=zone), datetime.max.replace(tzinfo=zone)
+
+    assert 0 == history.replay(until=first).events
+    assert history.replay().events == history.replay(until=last).events
+    assert 0 == history.budget(at=last).usage.used
+    assert len(list(history.tail())) == len(list(history.tail(after=first, until=last)))
+    assert "approved" == history.state("ticket-R00001", at=last)["status"]
+    with pytest.raises(NotFound):
+        history.budget(at=first)
+
+
+def test_a_state_needs_nothing_that_came_later(story: World) -> None:
+    """What cannot be read behind it is not read."""
+    with story.store.writing() as cursor:
+        cursor.execute("UPDATE stored_events SET topic = 'x' WHERE topic = 'ticket.approved.v1'")
+
+    assert "pending" == story.services.history.state("ticket-R00001", at=1)["status"]
+
+
+def test_a_code_that_expired_waits_for_no_room(world: World) -> None:
+    """It is yet to be withheld, and is no mail that could go."""
+    limits = budget.Limits(quota=1, floor=1, reserve=0)
+    services = world.rebuilt(rules=attrs.evolve(world.services.rules, budget=limits)).services
+    user = world.person()
+    services.sign_in.start(context(), client="app", email=ANN, user=user)
+    before = services.history.budget(at=world.clock.now()).waiting["sign_in_code"]
+    world.clock.advance(minutes=6)
+
+    assert 1 == before
+    assert 0 == services.history.budget(at=world.clock.now()).waiting["sign_in_code"]
 
 
 def test_before_the_first_event_there_is_no_budget(world: World) -> None:

@@ -102,6 +102,8 @@ class Cli:
 
     def events(self) -> list[str]:
         """List the names of what happened."""
+        if not (self.home / "siutindei.db").exists() and "store" not in self.seams:
+            return []
         return [event["name"] for event in self("--json", "history", "tail").lines]
 
 

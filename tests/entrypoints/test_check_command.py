@@ -11,6 +11,7 @@ import pytest
 
 from siutindei.adapters.sqlite import SqliteStore
 from tests.entrypoints.test_database import on_postgres
+from tests.entrypoints.test_homes import refused
 from tests.golden import samples
 from tests.support import RING
 
@@ -39,10 +40,24 @@ def test_a_check_of_what_is_well(cli: Cli) -> None:
     assert before == cli("--json", "history", "tail").out
 
 
-def test_a_check_of_a_home_without_a_history(cli: Cli) -> None:
-    """Nothing is read, and nothing is wrong with that; no key is made for it."""
+def test_a_home_without_a_history_is_not_made(cli: Cli) -> None:
+    """Whoever asks a home that is mistyped is told, and leaves nothing there."""
+    for words in (
+        ("history", "check"),
+        ("history", "tail"),
+        ("history", "explain", "R00001"),
+        ("history", "replay"),
+        ("audit", "claims"),
+        ("budget", "--at", "1"),
+    ):
+        assert "there is no history at" in refused(cli("--json", *words, code=2))
+    assert not cli.home.exists()
+
+
+def test_a_check_of_an_empty_history(cli: Cli) -> None:
+    """Nothing is read, and nothing is wrong with that."""
+    cli("ticket", "list")
     assert 0 == cli.json("history", "check")["read"]
-    assert not (cli.home / "keys").exists()
 
 
 def test_a_check_finds_what_cannot_be_read(cli: Cli) -> None:
@@ -90,7 +105,7 @@ def test_what_was_ever_stored_is_well(
 ) -> None:
     """An installation that holds every golden file passes the check, on both databases."""
     if on == "sqlite":
-        cli.json("history", "check")
+        cli("ticket", "list")
         store = SqliteStore(str(cli.home / "siutindei.db"), master=RING, clock=clock)
         with closing(store):
             samples.fill(store)
@@ -149,11 +164,12 @@ def test_no_baseline_is_saved_of_what_cannot_be_read(cli: Cli) -> None:
 
 
 def test_a_baseline_that_is_none_is_refused(cli: Cli) -> None:
-    """The refusal names the option."""
-    cli.home.mkdir()
+    """The refusal names the option; what never ends is not read to its end."""
+    cli("ticket", "list")
     file = cli.home / "b.json"
     file.write_text("{}")
 
-    assert "against" == cli.json("history", "check", "--against", str(file), code=WRONG)["field"]
+    for name in (str(file), "/dev/zero"):
+        assert "against" == cli.json("history", "check", "--against", name, code=WRONG)["field"]
     both = ("--against", "a", "--save", "b")
     assert "save" == cli.json("history", "check", *both, code=WRONG)["field"]

@@ -114,6 +114,7 @@ def test_what_breaks_a_promise_is_named(told: Cli) -> None:
 def test_a_setting_that_breaks_a_promise(cli: Cli) -> None:
     """Another region than was promised; no event is to blame."""
     env = {"AWS_REGION": "eu-west-1"}
+    cli("ticket", "list")
     found = cli.json("audit", "claims", env=env, code=1)["claims"][0]
 
     assert (False, []) == (found["holds"], found["events"])
@@ -154,6 +155,7 @@ def test_ses_is_asked_when_mails_go_there(tmp_path: Path, clock: VirtualClock) -
     ses = FakeSes()
     cli = Cli(tmp_path / "home", clock=clock, ses_settings=ses)
     env = {"SIUTINDEI_MAIL": "ses"}
+    cli("ticket", "list")
     assert cli.json("audit", "claims", env=env)["claims"][-1]["holds"] is True
 
     ses.state = attrs.evolve(ACCOUNT, suppressed=frozenset())
@@ -172,6 +174,7 @@ def test_ses_that_is_out_of_reach_is_not_known(tmp_path: Path, clock: VirtualClo
             raise Unavailable("SES cannot be reached")
 
     cli = Cli(tmp_path / "home", clock=clock, ses_settings=Away())
+    cli("ticket", "list")
     found = cli.json("audit", "claims", env={"SIUTINDEI_MAIL": "ses"})["claims"]
 
     assert None is found[-1]["holds"]

@@ -594,6 +594,12 @@ def test_the_log_is_shown_of_one_address(cli: Cli) -> None:
         entry["name"] for entry in found
     ]
     assert [] == cli("--json", "history", "tail", "--address", "nobody@example.com").lines
+    for what in ("add", "lift"):
+        cli("suppression", what, "eve@example.com", "--by", "op", "--reason", "asked")
+    found = cli("--json", "history", "tail", "--address", "eve@example.com").lines
+    assert ["suppression.suppressed.v1", "suppression.lifted.v1"] == [
+        entry["name"] for entry in found[-2:]
+    ]
     assert "address" == cli.json("history", "tail", "--address", "eve", code=2)["field"]
 
 

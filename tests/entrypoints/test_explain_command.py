@@ -247,8 +247,21 @@ def test_what_has_no_tree(cli: Cli, id: str, code: int) -> None:
     assert ANN not in said.err
 
 
+def test_the_ids_of_nodes_lead_back(cli: Cli) -> None:
+    """What a document calls a request or a command is an id too."""
+    cli.access()
+    nodes = cli.json("history", "explain", "R00001")["nodes"]
+    ids = [node["id"] for node in nodes if node["kind"] in {"request", "command"}]
+
+    assert 2 == len(ids)
+    for id in ids:
+        again = cli.json("history", "explain", id)["nodes"]
+        assert [node["id"] for node in nodes] == [node["id"] for node in again]
+
+
 def test_an_empty_history_explains_nothing(cli: Cli) -> None:
     """Nothing has any id there."""
+    cli("ticket", "list")
     assert "nothing has this id" in cli("history", "explain", "R00001", code=3).err
 
 

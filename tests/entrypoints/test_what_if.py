@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -169,3 +171,28 @@ def test_a_mail_that_goes_twice(cli: Cli, tmp_path: Path, clock: VirtualClock) -
 
     assert reference in shown
     assert "mailed (2 times)" in shown
+
+
+def test_what_waits_for_ever_is_not_looked_at_for_ever(
+    history: Cli, tmp_path: Path, clock: VirtualClock
+) -> None:
+    """However long ago the history ended, an answer comes, and says that it waits."""
+    clock.advance(days=3650)
+    file = policy(tmp_path, SIUTINDEI_DECISION_FLOOR=1000)
+    removed = history.json("history", "what-if", "--policy", file, code=1)["removed"]
+
+    assert ["waiting"] == list({one["after"]["fate"] for one in removed if one["ticket"]})[:1]
+    assert {"ticket_received"} <= {one["kind"] for one in removed}
+
+
+def test_what_does_not_fit_together_cannot_be_enacted(history: Cli, tmp_path: Path) -> None:
+    """It is no fault of the program: the event is named, and who says more."""
+    with closing(sqlite3.connect(history.home / "siutindei.db")) as database, database:
+        database.execute(
+            "UPDATE stored_events SET state = CAST(replace(state, 'R00001', 'R00009') AS BLOB)"
+            " WHERE topic = 'ticket.submitted.v1'"
+        )
+    line = history("history", "what-if", "--policy", policy(tmp_path), code=2).err
+
+    assert "event ticket-R00001/2 cannot be enacted" in line
+    assert "doctor --deep" in line

@@ -14,6 +14,8 @@ from siutindei.domain.errors import Invalid
 
 FORMAT: Final = "siutindei baseline"
 VERSION: Final = 1
+#: A hundred million events take less.
+_LARGEST: Final = 2**28
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
@@ -63,9 +65,12 @@ class BaselineFiles:
 
     def read(self, file: str) -> Baseline:
         try:
-            data = Path(file).read_bytes()
+            with Path(file).open("rb") as opened:
+                data = opened.read(_LARGEST + 1)
         except OSError as error:
             raise refusal(f"{file} cannot be read", error) from error
+        if len(data) > _LARGEST:
+            raise Invalid("against", f"{file} is no baseline: it is longer than {_LARGEST} bytes")
         try:
             header = msgspec.json.decode(data, type=_Header)
             if header.format != FORMAT:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime  # noqa: TC003  # msgspec reads the annotation
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
@@ -17,6 +17,7 @@ import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent, Transcoder
 
 from siutindei.app.ports import Context, Recorded, Unreadable
+from siutindei.app.times import is_moment
 from siutindei.domain import catalogue
 from siutindei.domain.personal import Personal
 
@@ -123,6 +124,9 @@ class EventMapper(Mapper[str]):
             event = self.decode_payload(stored_event.topic, bytes(envelope.data))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableEvent(stored_event, str(error)) from error
+        for name, at in (("recorded_at", envelope.recorded_at), *_moments(event)):
+            if not is_moment(at):
+                raise UnreadableEvent(stored_event, f"its {name} is no time of ours")
         stream = str(stored_event.originator_id)
         bind(event, stream, stored_event.originator_version)
         return Recorded(
@@ -148,7 +152,8 @@ class EventMapper(Mapper[str]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None, None, {}
         texts = {name: value for name, value in fields.items() if isinstance(value, str)}
-        return envelope.recorded_at, _context(envelope), texts
+        at = envelope.recorded_at
+        return at if is_moment(at) else None, _context(envelope), texts
 
     def deviation(self, stored: StoredEvent, recorded: Recorded) -> str:
         """Say in what an event is read otherwise than it was written; empty when in nothing.
@@ -327,6 +332,20 @@ PERSONAL: Final = {
 
 def _personal_fields(event: Event) -> tuple[str, ...]:
     return PERSONAL[type(event)]
+
+
+@cache
+def _moment_fields(kind: type) -> tuple[str, ...]:
+    """Name the fields of an event class that are moments."""
+    return tuple(
+        name for name, hint in get_type_hints(kind).items() if hint in {datetime, datetime | None}
+    )
+
+
+def _moments(event: Event) -> list[tuple[str, datetime]]:
+    kind: Any = type(event)
+    found = [(name, getattr(event, name)) for name in _moment_fields(kind)]
+    return [(name, at) for name, at in found if at is not None]
 
 
 #: A payload's fields, read no further.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import msgspec
 
 from siutindei.domain.errors import Invalid
 from siutindei.domain.notification import KINDS
@@ -65,14 +65,30 @@ def _parse(path: Path) -> Mapping[str, Any]:
         raise Invalid("policy", f"{path} is longer than {_LARGEST} bytes")
     try:
         if path.suffix == ".toml":
-            return tomllib.loads(data.decode())
-        document = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            return tomllib.loads(data.decode("utf-8-sig"))
+        document = json.loads(
+            data.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number
+        )
+    except (ValueError, RecursionError) as error:
         what = "TOML" if path.suffix == ".toml" else "JSON"
         raise Invalid("policy", f"{path} is not {what} ({error})") from None
     if not isinstance(document, dict):
         raise Invalid("policy", f"{path} must be an object of names and numbers")
     return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of names that stand in it once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        msg = "a name stands in it twice"
+        raise ValueError(msg)
+    return found
+
+
+def _no_number(text: str) -> float:
+    msg = f"{text} is no number"
+    raise ValueError(msg)
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -88,7 +104,7 @@ def _between(name: str, value: object, least: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Invalid(name, "must be a number")
     if not least <= value <= most:
-        raise Invalid(name, f"must be from {least:g} to {most:g}")
+        raise Invalid(name, f"must be from {least} to {most}")
     return value
 
 

@@ -7,6 +7,7 @@ port's. Statements are written with `?`; what differs beyond that is named here.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -364,8 +365,9 @@ class SqlStore(ABC):
             where.append("originator_id = ?")
             values.append(stream)
         if holding is not None:
-            where.append(self.holds)
-            values.append(msgspec.json.encode(holding))
+            where.append(f"({self.holds} OR originator_id LIKE ? ESCAPE '!')")
+            named = re.sub("([!%_])", r"!\1", holding)
+            values.extend((msgspec.json.encode(holding), f"%-{named}"))
         statement = (
             f"SELECT {self._columns} FROM stored_events WHERE {' AND '.join(where)}"
             f" ORDER BY {self.position} LIMIT ?"

@@ -96,7 +96,10 @@ def standing(views: Views, *, at: datetime, limits: budget.Limits) -> Standing:
     deferred = Counter(
         found.requested.kind
         for found in views.notifications(status="deferred")
-        if found.requested is not None and found.why == "over_budget"
+        if found.requested is not None
+        and found.why == "over_budget"
+        # A code that has expired waits for being withheld, and for no room.
+        and (found.requested.expires_at is None or found.requested.expires_at > at)
     )
     return Standing(
         limits=limits,

@@ -189,6 +189,8 @@ class UnknownId(NotFound):
 
 
 _SHOWN: Final = 80
+#: What the ids of nodes begin with that are no events.
+_NODES_OF: Final = ("request/", "command/")
 
 
 @attrs.frozen(kw_only=True)
@@ -205,6 +207,8 @@ class Explain:
             UnknownId: nothing has it.
         """
         text = fields.required_line("id", id, most=LONGEST)
+        if text.startswith(_NODES_OF):
+            text = text.partition("/")[2]
         hits = list(_named(self.store, text)) or list(_mentioned(self.store, text))
         if not hits:
             raise UnknownId(text)

@@ -24,6 +24,7 @@ import attrs
 from siutindei.app.budgeting import Standing, standing
 from siutindei.app.folding import FOLDS
 from siutindei.app.ports import Clock, EventStore, Progress, ReplayStore, Views
+from siutindei.app.times import FIRST, LAST
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal
@@ -116,7 +117,10 @@ class History:
         Raises:
             NotFound: there is no such stream, or it had no event then.
         """
-        events = _until(self.stream(id), at)
+        at = _checked(at)
+        # What came later is not read: it may be what cannot be.
+        known = self.store.load(id, until=at) if isinstance(at, int) else self.stream(id)
+        events = _until(known, at)
         if not events:
             raise NotFound("event at that moment in", id)
         return _state(id, events)
@@ -128,7 +132,7 @@ class History:
             NotFound: there is no such stream.
         """
         events = self.stream(id)
-        return _difference(*(_state(id, _until(events, at)) for at in (one, other)))
+        return _difference(*(_state(id, _until(events, _checked(at))) for at in (one, other)))
 
     def tail(
         self,
@@ -152,8 +156,8 @@ class History:
             Invalid: no event has that name.
         """
         return self.store.read(
-            after=after,
-            until=until,
+            after=_checked(after),
+            until=None if until is None else _checked(until),
             names=self._names(name),
             stream=stream,
             holding=fingerprint,
@@ -214,7 +218,7 @@ class History:
             raise Invalid(
                 "projection", f"there is no {projection!r}; there are {', '.join(self.projections)}"
             )
-        total = self.store.last_position()
+        total, until = self.store.last_position(), None if until is None else _checked(until)
         if isinstance(until, int):
             total = min(total, until)
         with self.scratch(self.projections if projection is None else (projection,)) as made:
@@ -258,14 +262,29 @@ class History:
         Raises:
             NotFound: there was no event yet.
         """
+        at = _checked(at)
         with self.past(until=at) as past:
             if past.at is None:
-                raise NotFound("event", "before that moment")
+                raise NotFound("event by", str(at))
             return standing(
                 past.views,
                 at=at if isinstance(at, datetime) else past.at,
                 limits=limits or self.limits,
             )
+
+
+def _checked(at: int | datetime) -> int | datetime:
+    """Give a moment that can be counted with.
+
+    Raises:
+        Invalid: it is neither a number nor a time with its offset.
+    """
+    if isinstance(at, datetime) and at.tzinfo is not None:
+        early, late = at.year < FIRST.year, at.year >= LAST.year
+        return FIRST if early else LAST if late else at
+    if isinstance(at, bool) or not isinstance(at, int):
+        raise Invalid("moment", "must be a number, or a time with its offset")
+    return at
 
 
 def _until(events: Sequence[Recorded], at: int | datetime) -> Sequence[Recorded]:

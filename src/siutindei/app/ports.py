@@ -364,7 +364,8 @@ class EventStore(Vault, Protocol):
             until: up to that position, or what was recorded by that time.
             names: stored names; none are all.
             stream: one stream.
-            holding: what holds this text, whole, in any field.
+            holding: what holds this text, whole, in any field, or stands in a stream whose name
+                ends with it.
         """
 
     def entries(self, stream: str) -> Sequence[Entry]:

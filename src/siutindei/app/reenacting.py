@@ -7,7 +7,7 @@ command leads to is decided by the rules, and read from the stage's own log.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
@@ -32,6 +32,7 @@ from siutindei.app.ports import (
     StageClock,
     StageIds,
     StageMail,
+    Unusable,
 )
 from siutindei.app.scripts import Heard, Key, Mail, Mails, Moment, Script, Scripts
 from siutindei.app.sign_in import SignIn
@@ -50,7 +51,7 @@ from siutindei.domain import (
 from siutindei.domain.errors import DomainError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from siutindei.app.ports import Recorded, Transaction
     from siutindei.app.scripts import Command
@@ -63,7 +64,28 @@ _WRONG: Final = "111111"
 _TEXT: Final = "-"
 #: What happens at a moment of which the history says nothing happens after what it tells.
 _LAST: Final = 2**63
+#: What comes of what this program never wrote.
+_MISFITS: Final = (
+    LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError,
+)  # fmt: skip
 _OLD: Final = {old.ticket_type: (name, old.who) for name, old in OLD_EVENTS.items()}
+
+
+@contextmanager
+def enacting(id: str) -> Iterator[None]:
+    """Name the event up to which a history was enacted that does not fit together.
+
+    Raises:
+        Unusable: it does not.
+    """
+    try:
+        yield
+    except _MISFITS as error:
+        msg = (
+            f"event {id} cannot be enacted: what is stored does not fit together; siutindei doctor "
+            "--deep says where"
+        )
+        raise Unusable(msg) from error
 
 
 def made_up(fingerprint: str) -> str:
@@ -142,7 +164,7 @@ class Reenactment:
             for entry in command.events:
                 self._event = entry.id
                 self._stage.clock.set(entry.event.at)
-                with suppress(DomainError, _LeftError):
+                with enacting(entry.id), suppress(DomainError, _LeftError):
                     self._enact(command, entry)
                 self._stage.ids.give(None)
                 self._follow()
@@ -155,7 +177,8 @@ class Reenactment:
     def _advance(self, turn: datetime, position: int) -> None:
         while self._agenda and self._agenda[0][:2] < (turn, position):
             *_, act = heappop(self._agenda)
-            act()
+            with enacting(self._event):
+                act()
             self._follow()
 
     def _plan(self, at: datetime, moment: Moment, mail: str, act: Callable[[], None]) -> None:

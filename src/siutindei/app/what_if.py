@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from siutindei.app.ports import Clock, EventStore
-from siutindei.app.reenacting import Reenactment, Refusal, Stage
+from siutindei.app.reenacting import Reenactment, Refusal, Stage, enacting
 from siutindei.app.rules import Rules
 from siutindei.app.scripts import Mail, Mails, Scripts, Word, commands
+from siutindei.app.times import EPOCH
+from siutindei.domain.due import FARTHEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -168,15 +170,19 @@ class WhatIf:
 
         Raises:
             Unreadable: an event cannot be read.
+            Unusable: what is stored does not fit together.
             Unavailable: the store is not there.
         """
-        last, until = self.store.last_position(), self.clock.now()
+        last, until = self.store.last_position(), EPOCH
         scripts, count = Scripts(), 0
         for command in commands(self.store.read(until=last)):
-            scripts.take(command)
-            until = max(until, command.turn)
+            with enacting(command.events[0].id):
+                scripts.take(command)
+            until = command.turn
             count += len(command.events)
             progress(count, _PASSES * last)
+        # What waits for ever is looked at for ever: nothing that could go needs longer than this.
+        until = max(until, min(until + FARTHEST, self.clock.now()))
         scripts.finish(until)
         total = _PASSES * count
 

@@ -61,7 +61,7 @@ class _Home(click.Path):
 def main(ctx: click.Context, home: Path | None, as_json: bool, command_id: str | None) -> None:
     """Sign-in codes, tickets, decisions and their mails, told by their history.
 
-    Exit codes: 0 done; 1 refused by a rule, or doctor found something; 2 wrong input, or an
+    Exit codes: 0 done; 1 refused by a rule, or something was found; 2 wrong input, or an
     installation that cannot be used as it is; 3 not found; 4 what was checked is not what the
     history gives; 75 not now, nothing was changed, try again; 70 our fault.
     """
