@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from siutindei.entrypoints.cli import (
+    audit,
     budget,
     database,
     demo,
@@ -73,6 +74,7 @@ for command in (
     budget.budget,
     history.history,
     projection.projection,
+    audit.audit,
     people.person,
     database.database,
     ses.ses,
