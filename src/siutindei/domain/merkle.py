@@ -8,6 +8,7 @@ A leaf is one stored event, in the one encoding that `event_bytes` gives; it is 
 from __future__ import annotations
 
 from hashlib import sha256
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 #: How the bytes of a leaf begin.
 _EVENT: Final = b"siutindei event 1\n"
+#: Numbers are of eight bytes, the most significant first.
+_PLACE, _LENGTH = Struct(">qq"), Struct(">q")
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
 #: The root of no leaves.
@@ -31,20 +34,11 @@ def event_bytes(position: int, version: int, stream: bytes, name: bytes, state: 
     and what happened, sealed where it is personal.
     """
     return b"".join((
-        _EVENT,
-        _number(position),
-        _number(version),
-        _number(len(stream)),
-        stream,
-        _number(len(name)),
-        name,
-        _number(len(state)),
-        state,
+        *(_EVENT, _PLACE.pack(position, version)),
+        *(_LENGTH.pack(len(stream)), stream),
+        *(_LENGTH.pack(len(name)), name),
+        *(_LENGTH.pack(len(state)), state),
     ))  # fmt: skip
-
-
-def _number(value: int) -> bytes:
-    return value.to_bytes(8, "big", signed=True)
 
 
 def leaf_hash(data: bytes) -> bytes:
