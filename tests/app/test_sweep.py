@@ -44,7 +44,7 @@ def _world(tmp_path: Path, queue: MemoryQueue) -> World:
 
 
 def swept(world: World) -> dict[str, int]:
-    """Sweep, and give what is not nothing; what is left of the budget and checkpoints have tests of their own."""
+    """Sweep, and give what is not nothing; the budget and checkpoints have tests of their own."""
     found = attrs.asdict(world.services.sweep.run(context()))
     return {
         name: count
