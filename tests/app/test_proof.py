@@ -16,7 +16,7 @@ from siutindei.adapters.keys import KeyRing
 from siutindei.adapters.leaves import SqlEventLog
 from siutindei.adapters.signing import notary_of_ring
 from siutindei.adapters.sqlite import MEMORY, SqliteStore
-from siutindei.app.ports import Altered
+from siutindei.app.ports import Altered, Unavailable
 from siutindei.app.proof import EVERY, MOST, NotCovered, NotDecided, Proof, Verified, _hash_of
 from siutindei.domain.errors import NotFound
 from siutindei.verify_receipt import NotProved, check
@@ -424,6 +424,28 @@ def test_of_two_checkpoints_at_once_one_is_taken(log: Log) -> None:
 
     assert (3, 9, False) == (taken.number, taken.checkpoint.size, taken.is_new)
     assert (True, 3) == (log.verify().ok, log.verify().checkpoints)
+
+
+class Taken(CheckpointFolder):
+    """A folder in which somebody else is always first, and never seen."""
+
+    def put(self, number: int, note: str) -> bool:
+        """Say no."""
+        return False
+
+
+def test_a_place_that_takes_no_checkpoint_is_given_up(log: Log) -> None:
+    """After some rounds; nothing was signed that is kept."""
+    log.tell(13)
+    mine = Proof(
+        store=log.store,
+        log=log.proof.log,
+        checkpoints=Taken(log.folder),
+        notary=log.proof.notary,
+        clock=log.clock,
+    )
+    with pytest.raises(Unavailable, match="again and again"):
+        mine.checkpoint()
 
 
 def test_one_key_does_not_sign_two_histories(log: Log, tmp_path: Path) -> None:

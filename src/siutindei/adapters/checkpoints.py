@@ -54,15 +54,13 @@ class CheckpointFolder:
                     file.write(note.encode())
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(draft, path)
+                is_first = _linked(draft, path)
             finally:
                 draft.unlink(missing_ok=True)
             sync_folder(self.folder)
-        except FileExistsError:
-            return False
         except OSError as error:
             raise refusal(f"the checkpoint {path} cannot be written", error) from error
-        return True
+        return is_first
 
     def _numbers(self) -> Sequence[int]:
         try:
@@ -80,3 +78,12 @@ class CheckpointFolder:
         except OSError as error:
             raise refusal(f"{path} cannot be read", error) from error
         return Kept(number=number, note=text(data), at=datetime.fromtimestamp(at, UTC))
+
+
+def _linked(draft: Path, path: Path) -> bool:
+    """Give a file its name, unless another has it."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    return True

@@ -22,6 +22,7 @@ from siutindei.app.ports import (
     EventLog,
     EventStore,
     Notary,
+    Unavailable,
 )
 from siutindei.domain import merkle, ticket
 from siutindei.domain.errors import NotFound, Refused
@@ -38,6 +39,8 @@ VERSION: Final = 1
 #: How many findings are named one by one, and how often progress is told, in events.
 MOST: Final = 100
 _STEP: Final = 500
+#: Of those who take a checkpoint at the same moment one is first: each round is somebody's last.
+_TRIES: Final = 8
 _DECISIONS: Final = ("ticket.approved.", "ticket.declined.")
 _TAKE_ONE: Final = "take one first: siutindei audit checkpoint"
 
@@ -181,7 +184,7 @@ class Proof:
         """Sign how far the log has come, unless it does not go on from the newest checkpoint."""
         while self.log.index_more(_hash_of):
             pass
-        while True:
+        for _ in range(_TRIES):
             kept = self.checkpoints.newest()
             before = self._opened(kept)
             tree = merkle.Tree()
@@ -201,6 +204,7 @@ class Proof:
             if self.checkpoints.put(number, note):
                 return self._taken(number, note, is_new=True)
             # Somebody else was first, and theirs is the one to go on from.
+        raise Unavailable("others take checkpoints again and again; try again")
 
     def _opened(self, kept: Any) -> Checkpoint:
         if kept is None:
