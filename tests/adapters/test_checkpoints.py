@@ -43,12 +43,15 @@ class Bucket:
     """A bucket that gives two keys a page, and puts nothing over an object."""
 
     def __init__(self) -> None:
+        self.listed = 0
         self.objects: dict[str, bytes] = {"log/directory.json": b"{}", "other/0000000009.note": b""}
 
     def list_objects_v2(self, *, Bucket: str, Prefix: str, **more: str) -> dict[str, Any]:  # noqa: N803
         """List the keys."""
         assert Bucket == "proofs"
-        keys = sorted(key for key in self.objects if key.startswith(Prefix))
+        self.listed += 1
+        after = more.get("StartAfter", "")
+        keys = sorted(key for key in self.objects if key.startswith(Prefix) and key > after)
         start = int(more.get("ContinuationToken", "0"))
         page: dict[str, Any] = {"IsTruncated": start + 2 < len(keys)}
         if keys[start : start + 2]:
@@ -99,6 +102,21 @@ def test_checkpoints_come_by_number(kept: Checkpoints) -> None:
     assert (11, "note 11 棋\n") == (newest.number, newest.note)
     assert newest.at.tzinfo is UTC
     assert [1, 2, 3, 11] == [one.number for one in kept.all()]
+
+
+def test_a_bucket_is_listed_from_where_one_stood() -> None:
+    """A sweep looks every minute: what it has seen is not listed again."""
+    bucket = Bucket()
+    place = S3Checkpoints(client=bucket, bucket="proofs", prefix="log")
+    for number in range(1, 8):
+        place.put(number, "x")
+    listed = []
+    for number in (7, 8):
+        place.put(number, "x")
+        newest = place.newest()
+        listed.append((newest and newest.number, bucket.listed))
+
+    assert [(7, 4), (8, 5)] == listed
 
 
 def test_a_checkpoint_is_never_written_over(kept: Checkpoints) -> None:
@@ -174,7 +192,8 @@ def test_s3_is_asked_in_its_own_shapes() -> None:
     )
     place = S3Checkpoints(client=client, bucket="proofs", prefix="log")
     with Stubber(client) as stub:
-        stub.add_response("list_objects_v2", {}, {"Bucket": "proofs", "Prefix": "log/"})
+        asked = {"Bucket": "proofs", "Prefix": "log/", "StartAfter": "log/0000000000.note"}
+        stub.add_response("list_objects_v2", {}, asked)
         stub.add_client_error("put_object", "PreconditionFailed", http_status_code=412)
 
         assert place.newest() is None

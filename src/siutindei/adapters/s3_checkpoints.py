@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LOST: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class S3Checkpoints:
     """See `ports.Checkpoints`.
 
@@ -34,13 +34,14 @@ class S3Checkpoints:
     client: Any
     bucket: str
     prefix: str
+    #: The highest number that was seen: a sweep that looks again lists what came since.
+    _seen: int = attrs.field(default=0, init=False)
 
     def newest(self) -> Kept | None:
         """Give the one with the highest number."""
-        number = 0
-        for number in self._numbers():  # noqa: B007  # the last one is wanted
-            pass
-        return self._read(number) if number else None
+        for number in self._numbers(after=self._seen):
+            self._seen = number
+        return self._read(self._seen) if self._seen else None
 
     def all(self) -> Iterator[Kept]:
         """Give all of them."""
@@ -63,9 +64,9 @@ class S3Checkpoints:
             raise self._refusal(found, "written") from None
         return True
 
-    def _numbers(self) -> Iterator[int]:
-        """List their numbers, which S3 gives in order."""
-        more: dict[str, str] = {}
+    def _numbers(self, *, after: int = 0) -> Iterator[int]:
+        """List the numbers behind one, which S3 gives in order."""
+        more = {"StartAfter": self._key(after)}
         while True:
             try:
                 with faults():
