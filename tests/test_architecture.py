@@ -340,18 +340,22 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
     """What the ports promise can be called on the adapters, by the same names."""
     from siutindei.adapters import (
         addresses,
+        checkpoints,
         codes,
         directory,
         erasures,
+        leaves,
         maildir,
         memory_mail,
         memory_queue,
         postgres,
         replayed,
+        s3_checkpoints,
         ses,
         ses_account,
         ses_events,
         ses_suppressions,
+        signing,
         smtp,
         sns_sqs,
         sqlite,
@@ -386,6 +390,10 @@ def test_every_adapter_has_the_signature_of_its_port() -> None:
         (ports.EventStore, sqlite.SqliteStore),
         (ports.EventStore, postgres.PostgresStore),
         (ports.ReplayStore, replayed.Replayed),
+        (ports.EventLog, leaves.SqlEventLog),
+        (ports.Checkpoints, checkpoints.CheckpointFolder),
+        (ports.Checkpoints, s3_checkpoints.S3Checkpoints),
+        (ports.Notary, signing.NoteNotary),
         (ports.Transfer, transfer.FileTransfer),
     ):
         for name, function in vars(port).items():
