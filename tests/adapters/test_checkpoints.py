@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from siutindei.adapters.checkpoints import CheckpointFolder
 from siutindei.adapters.leaves import SqlEventLog
 from siutindei.adapters.postgres import PostgresStore, roles
 from siutindei.adapters.s3_checkpoints import S3Checkpoints
+from siutindei.adapters.sqlite import SqliteSchema, SqliteStore, prepare
 from siutindei.app.ports import Checkpoints, Unavailable, Unusable
 from siutindei.app.proof import _hash_of
 from siutindei.bootstrap import build
@@ -303,6 +305,27 @@ def test_a_public_key_signs_nothing() -> None:
     notary = signing.notary_of_keys(signing.notary_of_ring("log", RING).keys)
     with pytest.raises(Unusable, match="leave --key out"):
         notary.sign(size=0, root=bytes(32))
+
+
+# --- an older database ---------------------------------------------------------------------------
+
+
+def test_a_file_of_the_second_schema_gets_an_index_of_leaves(tmp_path: Path) -> None:
+    """Opening it makes the table; the first checkpoint covers everything that is there."""
+    path = str(tmp_path / "siutindei.db")
+    prepare(path)
+    with closing(SqliteStore(path, master=RING, clock=VirtualClock())) as store:
+        append(store, ANN, signed_up())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in ("DROP TABLE leaves", "PRAGMA user_version = 2"):
+            connection.execute(statement)
+    services = build(read_settings({}, home=tmp_path))
+    with services.proving() as proof:
+        taken, found = proof.checkpoint(), proof.verify()
+
+    assert (3, 1, True, 0) == (
+        *(SqliteSchema(path).version(), taken.checkpoint.size, found.ok, found.not_covered),
+    )
 
 
 # --- the index on PostgreSQL ----------------------------------------------------------------------

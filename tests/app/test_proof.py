@@ -16,7 +16,7 @@ from siutindei.adapters.keys import KeyRing
 from siutindei.adapters.leaves import SqlEventLog
 from siutindei.adapters.signing import notary_of_ring
 from siutindei.adapters.sqlite import MEMORY, SqliteStore
-from siutindei.app.ports import Altered, Unavailable
+from siutindei.app.ports import Altered, Kept, Leaf, Unavailable
 from siutindei.app.proof import EVERY, MOST, NotCovered, NotDecided, Proof, Verified, _hash_of
 from siutindei.domain.errors import NotFound
 from siutindei.verify_receipt import NotProved, check
@@ -446,6 +446,49 @@ def test_a_place_that_takes_no_checkpoint_is_given_up(log: Log) -> None:
     )
     with pytest.raises(Unavailable, match="again and again"):
         mine.checkpoint()
+
+
+def test_what_happens_while_one_verifies_is_no_finding(log: Log) -> None:
+    """Others append, and sign it, at any moment of a verification."""
+
+    class Hurried(SqlEventLog):
+        """A log to which somebody appends whenever it is asked for something."""
+
+        def last_position(self) -> int:
+            found = super().last_position()
+            happen()
+            return found
+
+        def newest_leaf(self) -> Leaf | None:
+            happen()
+            return super().newest_leaf()
+
+    class Growing(CheckpointFolder):
+        """A folder that grows before and after it is listed."""
+
+        def all(self) -> Iterator[Kept]:
+            happen()
+            yield from super().all()
+            happen()
+
+    mine = log.proof
+    positions = iter(range(20, 90))
+
+    def happen() -> None:
+        log.tell(next(positions))
+        mine._take()
+
+    found = Proof(
+        store=log.store,
+        log=Hurried(log.store),
+        checkpoints=Growing(log.folder),
+        notary=mine.notary,
+        clock=log.clock,
+    ).verify()
+
+    assert (True, ()) == (found.ok, tuple(found.findings))
+    assert found.not_covered > 0
+    assert log.verify().size > found.checked
 
 
 def test_one_key_does_not_sign_two_histories(log: Log, tmp_path: Path) -> None:

@@ -122,6 +122,20 @@ def test_a_file_that_is_no_database_ends_with_4(cli: Cli, decided: str, content:
     assert "is damaged or no database" in cli("audit", "verify", code=4).err
 
 
+@pytest.mark.parametrize(("at", "byte"), [(56, 3), (60, 0x80), (63, 0), (16, 7)])
+def test_a_header_that_lies_ends_with_4(cli: Cli, decided: str, at: int, byte: int) -> None:
+    """Another encoding, no schema, a format that is none."""
+    cli("audit", "checkpoint")
+    change(cli, "PRAGMA journal_mode=DELETE")
+    path = cli.home / "siutindei.db"
+    data = bytearray(path.read_bytes())
+    # https://sqlite.org/fileformat.html#the_database_header
+    data[at + (3 if at == 56 else 0)] = byte
+    path.write_bytes(data)
+
+    assert "damaged" in cli("audit", "verify", code=4).err
+
+
 def test_a_file_that_breaks_off_ends_with_4(cli: Cli, decided: str) -> None:
     """Half a database can be opened, and not be read to its end."""
     cli("audit", "checkpoint")

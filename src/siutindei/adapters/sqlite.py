@@ -348,6 +348,10 @@ def _checked_version(database: str, connection: sqlite3.Connection) -> int:
             f"{SCHEMA_VERSION}); install that version"
         )
         raise Unusable(msg)
+    if version < 1:
+        # A draft becomes the database when it has its version: something else wrote this one.
+        msg = f"{database} is damaged (schema {version}, which there is not); restore a backup"
+        raise Damaged(msg)
     return version
 
 
@@ -436,6 +440,10 @@ def translated(database: str) -> Iterator[None]:
     except UnicodeEncodeError:
         # Nothing is called so; its cause would quote the text, which may be personal.
         raise Invalid("text", "is not valid text (a lone surrogate)") from None
+    except UnicodeDecodeError:
+        # The file's header says that its texts are of another encoding than ours are.
+        msg = f"{database} is damaged (what should be text is none); restore a backup"
+        raise Damaged(msg) from None
 
 
 def _translate(database: str, error: Exception) -> Exception:

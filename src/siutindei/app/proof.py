@@ -174,15 +174,15 @@ class Proof:
         kept = self.checkpoints.newest()
         if kept is not None and self.clock.now() - kept.at < EVERY:
             return False
-        leaf, last = self.log.newest_leaf(), self.log.last_position()
-        indexed, position = (0, 0) if leaf is None else (leaf.index + 1, leaf.position)
-        if last <= position and indexed <= self._opened(kept).size:
+        indexed, position = self._indexed()
+        if self.log.last_position() <= position and indexed <= self._opened(kept).size:
             return False
         return self._take().is_new
 
     def _take(self) -> Taken:
         """Sign how far the log has come, unless it does not go on from the newest checkpoint."""
-        while self.log.index_more(_hash_of):
+        last = self.log.last_position()
+        while self._indexed()[1] < last and self.log.index_more(_hash_of):
             pass
         for _ in range(_TRIES):
             kept = self.checkpoints.newest()
@@ -205,6 +205,11 @@ class Proof:
                 return self._taken(number, note, is_new=True)
             # Somebody else was first, and theirs is the one to go on from.
         raise Unavailable("others take checkpoints again and again; try again")
+
+    def _indexed(self) -> tuple[int, int]:
+        """Say how many leaves the index has, and up to which position."""
+        leaf = self.log.newest_leaf()
+        return (0, 0) if leaf is None else (leaf.index + 1, leaf.position)
 
     def _opened(self, kept: Any) -> Checkpoint:
         if kept is None:
@@ -288,10 +293,11 @@ class Proof:
 
         It goes once through the log, in flat memory, and trusts no earlier time.
         """
-        started, last = self.clock.now(), self.log.last_position()
-        findings = _Findings()
+        started, findings = self.clock.now(), _Findings()
+        # In this order: what others sign, index and append meanwhile is missed nowhere.
         signed = _Signed(self.checkpoints.all(), self.notary, findings)
-        walk = _Walk(self.log.leaves(until=_ALL), signed.checkpoints, findings)
+        indexed, last = self._indexed()[0], self.log.last_position()
+        walk = _Walk(self.log.leaves(until=indexed), signed.checkpoints, findings)
         for number, row in enumerate(self.log.rows(until=last), start=1):
             if number % _STEP == 0:
                 progress(row.position, last)
