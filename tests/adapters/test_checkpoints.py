@@ -6,7 +6,7 @@ import base64
 import io
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -326,6 +326,39 @@ def test_a_file_of_the_second_schema_gets_an_index_of_leaves(tmp_path: Path) -> 
     assert (3, 1, True, 0) == (
         *(SqliteSchema(path).version(), taken.checkpoint.size, found.ok, found.not_covered),
     )
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_many_at_once_make_one_chain(tmp_path: Path, kind: str) -> None:
+    """Each appends and signs; the first also makes the key. There is one key, and no fork."""
+    with ExitStack() as stack:
+        environment = {}
+        if kind == "postgres":
+            environment["SIUTINDEI_DATABASE"] = stack.enter_context(fresh_database())
+        settings = read_settings(environment, home=tmp_path)
+        stack.callback(build(settings).store.close)
+
+        def work(user: str) -> list[tuple[int, int, str]]:
+            services = build(settings)
+            seen = []
+            with closing(services.store) as store:
+                for number in range(4):
+                    append(store, f"person-{user}{number}", signed_up(f"{user}{number}"))
+                    with services.proving() as proof:
+                        taken = proof.checkpoint()
+                    seen.append((taken.number, taken.checkpoint.size, taken.key))
+            return seen
+
+        with ThreadPoolExecutor(4) as pool:
+            taken = [one for seen in pool.map(work, "abcd") for one in seen]
+        with build(settings).proving() as proof:
+            found = proof.verify()
+
+    assert 1 == len({key for *_, key in taken})
+    assert (True, 16, 16) == (found.ok, found.checked, found.size)
+    by_number = dict(sorted({(number, size) for number, size, _ in taken}))
+    assert list(by_number.values()) == sorted(set(by_number.values()))
+    assert found.checkpoints == max(by_number)
 
 
 # --- the index on PostgreSQL ----------------------------------------------------------------------

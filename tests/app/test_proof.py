@@ -641,6 +641,17 @@ def test_what_no_checkpoint_covers_cannot_be_proved_yet(services: Services) -> N
             proof.prove("R00002")
 
 
+def test_a_name_that_is_no_text_is_signed_and_not_proved(log: Log) -> None:
+    """What is stored counts, whatever it is; a receipt is made of text."""
+    log.tell(13)
+    log.sql("UPDATE stored_events SET topic = CAST(X'ff' AS TEXT) WHERE rowid = 13")
+    log.proof.checkpoint()
+
+    assert log.verify().ok
+    with pytest.raises(Altered, match="the stored name of told-13-13/1 is no text"):
+        log.proof.prove("told-13-13/1")
+
+
 def test_an_event_that_was_changed_is_not_proved(services: Services) -> None:
     """A receipt is held against the checkpoint before it is given."""
     taken(services)

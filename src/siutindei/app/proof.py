@@ -257,6 +257,10 @@ class Proof:
                 f"{event} (leaf {leaf.index}), or the index of leaves, is not what was signed; "
                 "siutindei audit verify says which"
             )
+        try:
+            name = row.name.decode()
+        except UnicodeDecodeError:
+            raise Altered(f"the stored name of {event} is no text; no receipt holds it") from None
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -264,7 +268,7 @@ class Proof:
                 "position": row.position,
                 "stream": row.stream.decode(),
                 "version": row.version,
-                "name": row.name.decode("utf-8", "replace"),
+                "name": name,
                 "state_base64": _base64(row.state),
             },
             "leaf_index": leaf.index,
