@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -726,3 +727,31 @@ def _others(value: Any) -> Iterator[Any]:
     yield from (None, "", value + " ", value + "A", value[1:], [value])
     for place in {0, len(value) // 3, len(value) // 2, len(value) - 2}:
         yield value[:place] + ("A" if value[place] != "A" else "B") + value[place + 1 :]
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_long_log_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    """Signing, proving and verifying keep some pages, and no log."""
+
+    def most(events: int) -> int:
+        made = Log(tmp_path / str(events))
+        with closing(made.store):
+            with made.store.writing() as cursor:
+                cursor.executemany(
+                    "INSERT INTO stored_events"
+                    " (rowid, originator_id, originator_version, topic, state)"
+                    " VALUES (?, 'told-1', ?, 'told.v1', ?)",
+                    [(number, number, b"x" * 500) for number in range(1, events + 1)],
+                )
+            tracemalloc.start()
+            made.proof.checkpoint()
+            made.proof.prove("told-1/1")
+            assert made.verify().ok
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        return peak
+
+    assert most(40_000) < 1.5 * most(4_000)
