@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from siutindei.app.people import People
     from siutindei.app.ports import (
         AddressBook,
+        Checkpoints,
         Clock,
         Codes,
         DeadLetterQueue,
         Ids,
         LastSignIns,
         MailPort,
+        Notary,
         Nudges,
         Progress,
         ReadModels,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         Transfer,
     )
     from siutindei.app.processing import Processing
+    from siutindei.app.proof import Proof
     from siutindei.app.reenacting import Stage
     from siutindei.app.rules import Rules
     from siutindei.app.sending import Need, Sending
@@ -269,6 +272,7 @@ class Services:
             nudges=self.nudges,
             letters=self.dead_letter_queue,
             topic=self.settings.text("MANAGER_REQUEST_TOPIC_ARN"),
+            proof=self._proof(self.store, ()),
         )
 
     @cached_property
@@ -347,6 +351,45 @@ class Services:
         finally:
             if given is None:
                 store.close()
+
+    @contextmanager
+    def proving(self, keys: Sequence[str] = ()) -> Iterator[Proof]:
+        """The signed log; no key of what is personal is needed, and no read model is made.
+
+        Args:
+            keys: the lines of public keys to check signatures with; none are the installation's.
+        """
+        from siutindei.adapters.keys import KeyRing
+
+        _ = self.is_fresh
+        given = self.__dict__.get("store")
+        store = given or self._opened_store(KeyRing(current="", keys={}))
+        try:
+            yield self._proof(store, keys)
+        finally:
+            if given is None:
+                store.close()
+
+    def _proof(self, store: SqlStore, keys: Sequence[str]) -> Proof:
+        from siutindei.adapters.leaves import SqlEventLog
+        from siutindei.app.proof import Proof
+
+        def notary() -> Notary:
+            return self._public_notary(tuple(keys)) if keys else self.notary
+
+        return Proof(
+            store=store,
+            log=SqlEventLog(store),
+            checkpoints=self.checkpoints,
+            notary=notary,
+            clock=self.clock,
+        )
+
+    def _public_notary(self, keys: Sequence[str]) -> Notary:
+        from siutindei.adapters.signing import notary_of_keys
+
+        notary: Notary = notary_of_keys(keys)
+        return notary
 
     @cached_property
     def explain(self) -> Explain:
@@ -697,6 +740,39 @@ class Services:
         return ErasureFile(self.settings.home / "erasures.jsonl")
 
     @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """Where checkpoints are kept."""
+        place = self.settings.checkpoint_objects
+        if place is not None:
+            from siutindei.adapters.s3_checkpoints import S3Checkpoints
+
+            return S3Checkpoints(client=self._client("s3"), bucket=place[0], prefix=place[1])
+        from siutindei.adapters.checkpoints import CheckpointFolder
+
+        return CheckpointFolder(self.settings.file("SIUTINDEI_CHECKPOINTS"))
+
+    @cached_property
+    def notary(self) -> Notary:
+        """What signs checkpoints."""
+        from siutindei.adapters import signing
+
+        origin, key = self.settings.text("SIUTINDEI_LOG_ORIGIN"), self.settings.kms_signing_key
+        if key is not None:
+            return signing.notary_at_kms(origin, key, connect=lambda: self._client("kms"))
+        ring = self._ring("SIUTINDEI_SIGNING_KEY", may_make=self.may_make_signing_key)
+        return signing.notary_of_ring(origin, ring)
+
+    @property
+    def known_keys(self) -> Sequence[str]:
+        """The lines of the installation's public keys; none when nothing was ever signed here."""
+        if self.settings.is_file("SIUTINDEI_SIGNING_KEY"):
+            from siutindei.adapters.keys import read_ring
+
+            if read_ring(self.settings.file("SIUTINDEI_SIGNING_KEY")) is None:
+                return ()
+        return self.notary.keys
+
+    @cached_property
     def database_password(self) -> Callable[[], str] | None:
         """What is asked for a password at every connection to PostgreSQL, such as an IAM token."""
         url = self.settings.postgres_url
@@ -809,6 +885,11 @@ class Services:
         return self.is_fresh
 
     @cached_property
+    def may_make_signing_key(self) -> bool:
+        """Whether a signing key that is missing is made: not when checkpoints were signed."""
+        return self.checkpoints.newest() is None
+
+    @cached_property
     def code_keys(self) -> KeyRing:
         """The ring that codes are derived from."""
         return self._ring("SIUTINDEI_CODE_KEYS")
@@ -823,11 +904,14 @@ class Services:
         """The key of the fingerprints."""
         return self._ring("SIUTINDEI_INDEX_KEY")
 
-    def _ring(self, setting: str) -> KeyRing:
+    def _ring(self, setting: str, *, may_make: bool | None = None) -> KeyRing:
         if self.settings.is_file(setting):
             from siutindei.adapters.keys import open_ring
 
-            return open_ring(self.settings.file(setting), may_make=self.may_make_keys)
+            return open_ring(
+                self.settings.file(setting),
+                may_make=self.may_make_keys if may_make is None else may_make,
+            )
         from siutindei.adapters import secrets
 
         path = self.settings.wrapped(setting)

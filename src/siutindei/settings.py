@@ -26,12 +26,16 @@ _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.
 _ORIGINS: Final = re.compile(r"(https?://[a-z0-9.-]+(:[0-9]{1,5})?( *, *(?!$)|$))+")
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _S3: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([A-Za-z0-9!_.*'()/-]{1,1024})")
+#: A log's name stands in a signed note: https://c2sp.org/signed-note
+_LOG: Final = re.compile(r"[!-*,-~]{1,200}")
+_KMS_KEY: Final = re.compile(r"[A-Za-z0-9/_:-]{1,2048}")
 _GROUP: Final = re.compile(r"[^\s,]+")
 _ANY: Final = re.compile(".*", re.DOTALL)
 #: Forms that one expression checks, and what is said when it does not fit.
 _SHAPES: Final = {
     "origins": (_ORIGINS, "must be https://HOST or http://HOST:PORT, with commas between"),
     "group": (_GROUP, "must be one group's name, without commas and blanks"),
+    "log": (_LOG, "must be a name such as example.com/log, without blanks and without +"),
 }
 _CREDENTIALS: Final = re.compile(r"//.*@", re.DOTALL)
 _FILE_CREDENTIALS: Final = re.compile(r"//[^/]*@")
@@ -51,12 +55,13 @@ _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-
 _FILE: Final = "file:"
 _SECRETS: Final = "secretsmanager:"
 _KMS: Final = "kms:"
+_KMS_SIGN: Final = "kms-sign:"
 #: A secret's name or ARN.
 _SECRET: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}")
 _POOL: Final = re.compile(r"[a-z0-9-]+_[A-Za-z0-9]+")
 _PREFIXES: Final[Mapping[str, str]] = {
     "database": _SQLITE, "mail": _MAILDIR, "secret": _FILE, "file": _FILE,
-    "catalogue": _FILE,
+    "catalogue": _FILE, "signing": _FILE, "checkpoints": _FILE,
 }  # fmt: skip
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}")
 _TOPIC: Final = re.compile(r"arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}")
@@ -71,6 +76,7 @@ _FOR_SNS: Final = (
 Form = Literal[
     "text", "seconds", "days", "count", "secret", "file", "database", "mail", "nudge", "address",
     "link", "level", "region", "auth", "pool", "group", "origins", "catalogue", "topic", "queue",
+    "signing", "checkpoints", "log",
 ]  # fmt: skip
 
 
@@ -121,6 +127,13 @@ SETTINGS: Final = (
     Setting("SIUTINDEI_INDEX_KEY", "file:$SIUTINDEI_HOME/keys/index-key.json",
             "the key of the fingerprints of addresses; made on first use, never rotated",
             "secret"),
+    Setting("SIUTINDEI_SIGNING_KEY", "file:$SIUTINDEI_HOME/keys/signing-key.json",
+            "the ring of keys that sign checkpoints; made with the first one (docs/proof.md)",
+            "signing"),
+    Setting("SIUTINDEI_LOG_ORIGIN", "siutindei.lx-software.com/log", "what the signed log is "
+            "called; each log has a name of its own", "log"),
+    Setting("SIUTINDEI_CHECKPOINTS", "file:$SIUTINDEI_HOME/checkpoints", "where checkpoints are "
+            "kept, outside the database", "checkpoints"),
     Setting("SIUTINDEI_DIRECTORY", "file:$SIUTINDEI_HOME/directory.json",
             "the platform's catalogue: organizations, labels, managers, stars", "catalogue"),
     Setting("USER_POOL_ID", "", "the Cognito user pool whose groups the platform uses; empty means "
@@ -292,6 +305,18 @@ class Settings:
         return None if found is None else (found[1], found[2])
 
     @property
+    def checkpoint_objects(self) -> tuple[str, str] | None:
+        """The bucket of the checkpoints, and what their keys begin with; None for a folder."""
+        found = _S3.fullmatch(self.text("SIUTINDEI_CHECKPOINTS"))
+        return None if found is None else (found[1], found[2].rstrip("/"))
+
+    @property
+    def kms_signing_key(self) -> str | None:
+        """The key in KMS that signs checkpoints; None when a ring does."""
+        text = self.text("SIUTINDEI_SIGNING_KEY")
+        return text.removeprefix(_KMS_SIGN) if text.startswith(_KMS_SIGN) else None
+
+    @property
     def allowed_origins(self) -> frozenset[str]:
         """The sites whose pages may call the HTTP API."""
         sites = self.text("CORS_ALLOWED_ORIGINS").split(",")
@@ -429,15 +454,19 @@ def _check(setting: Setting, text: str) -> str:
 def _is_elsewhere(setting: Setting, text: str) -> bool:
     """Whether a value names something that is no file of this machine."""
     name, form = setting.name, setting.form
-    is_at_aws = form == "secret" and text.startswith((_SECRETS, _KMS))
-    if is_at_aws or form in {"auth", "pool", "group", "region"}:
+    if form == "signing" and text.startswith(_KMS_SIGN):
+        if not _KMS_KEY.fullmatch(text.removeprefix(_KMS_SIGN)):
+            raise Invalid(name, f"must be {_KMS_SIGN}KEY, with the id, ARN or alias of a key")
+        return True
+    is_at_aws = form in {"secret", "signing"} and text.startswith((_SECRETS, _KMS))
+    if form == "log" or is_at_aws or form in {"auth", "pool", "group", "region"}:
         _check_at_aws(name, form, text)
         return True
     if form == "mail" and not text.startswith(_MAILDIR):
         if text != _SES:
             _relay(name, text)
         return True
-    if form == "catalogue":
+    if form in {"catalogue", "checkpoints"}:
         return _S3.fullmatch(text) is not None
     return form == "database" and text.startswith(_POSTGRES)
 
@@ -446,7 +475,7 @@ def _check_path(setting: Setting, text: str) -> str:
     name, form = setting.name, setting.form
     prefix = _PREFIXES.get(form)
     if prefix is not None and not (text.startswith(prefix) and len(text) > len(prefix)):
-        other = f", {_SECRETS}NAME or {_KMS}PATH" if form == "secret" else ""
+        other = f", {_SECRETS}NAME or {_KMS}PATH" if form in {"secret", "signing"} else ""
         raise Invalid(name, f"must be {prefix}PATH{other}; this version knows nothing else")
     if prefix is not None and not Path(text.removeprefix(prefix)).is_absolute():
         # A relative one would be another file in every folder, and memory would lose everything.
@@ -458,10 +487,14 @@ def _check_at_aws(name: str, form: Form, text: str) -> None:
     if form == "region" and not _REGION.fullmatch(text):
         raise Invalid(name, "must be the name of a region, such as ap-southeast-1")
     secret = text.removeprefix(_SECRETS) if text.startswith(_SECRETS) else None
-    if secret is not None and form in {"secret", "auth"} and not _SECRET.fullmatch(secret):
+    if (
+        secret is not None
+        and form in {"secret", "signing", "auth"}
+        and not _SECRET.fullmatch(secret)
+    ):
         raise Invalid(name, f"must be {_SECRETS}NAME, with the name or the ARN of a secret")
     if (
-        form == "secret"
+        form in {"secret", "signing"}
         and text.startswith(_KMS)
         and not Path(text.removeprefix(_KMS)).is_absolute()
     ):

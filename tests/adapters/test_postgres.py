@@ -523,7 +523,7 @@ def test_a_database_is_migrated_by_command() -> None:
                 use()
         versions = [schema.version(), schema.migrate(), schema.version(), schema.migrate()]
 
-        assert [0, 0, 2, 2] == versions
+        assert [0, 0, 3, 3] == versions
         assert schema.prepare()
         use_store(url)
         assert not schema.prepare()

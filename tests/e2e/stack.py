@@ -195,6 +195,7 @@ class Emulator:
             "CodeKeysSecretArn": secret("code-keys", ring()),
             "VaultKeysSecretArn": secret("vault-keys", ring()),
             "IndexKeySecretArn": secret("index-key", ring()),
+            "SigningKeySecretArn": secret("signing-key", ring()),
             "VpcId": vpc,
             "SubnetIds": ",".join(subnets),
             "SecurityGroupIds": group,

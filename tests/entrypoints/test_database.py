@@ -41,11 +41,11 @@ def test_a_file_makes_its_tables_by_itself(cli: Cli) -> None:
     nothing = not cli.home.exists()
     migrated = [cli.json("database", "migrate") for _ in range(2)]
 
-    assert {"version": 0, "newest": 2} == before
+    assert {"version": 0, "newest": 3} == before
     assert nothing
-    assert [0, 2] == [made["before"] for made in migrated]
-    assert [(2, [])] * 2 == [(made["version"], made["read_models"]) for made in migrated]
-    assert {"version": 2, "newest": 2} == cli.json("database", "status")
+    assert [0, 3] == [made["before"] for made in migrated]
+    assert [(3, [])] * 2 == [(made["version"], made["read_models"]) for made in migrated]
+    assert {"version": 3, "newest": 3} == cli.json("database", "status")
     assert "as it should" in cli("database", "status").out
 
 
@@ -55,8 +55,8 @@ def test_asking_for_the_version_changes_nothing(cli: Cli) -> None:
     with closing(sqlite3.connect(cli.home / "siutindei.db")) as connection:
         connection.execute("PRAGMA user_version = 1")
     for _ in range(2):
-        assert {"version": 1, "newest": 2} == cli.json("database", "status")
-    assert "the next command that needs it makes it version 2" in cli("database", "status").out
+        assert {"version": 1, "newest": 3} == cli.json("database", "status")
+    assert "the next command that needs it makes it version 3" in cli("database", "status").out
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_postgresql_is_migrated_by_command(cli: Cli, monkeypatch: pytest.MonkeyP
         told = [cli("database", "migrate").out for _ in range(2)]
         status = cli.json("database", "status")
 
-        assert {"version": 2, "newest": 2} == status
+        assert {"version": 3, "newest": 3} == status
         assert {"ok": True, "problems": []} == cli.json("doctor")
     assert [
         {"what": "the database is not migrated", "mend": "run: siutindei database migrate"}

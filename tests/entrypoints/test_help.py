@@ -28,6 +28,7 @@ NAMES = {
     *("history stream", "history tail", "history replay", "history explain"),
     *("history check", "history what-if", "person export", "person erase"),
     "audit claims",
+    *("audit checkpoint", "audit prove", "audit verify"),
     *("projection list", "projection rebuild", "projection revert", "projection verify"),
     *("database migrate", "database status", "database roles"),
     *("database export", "database import", "database backup"),

@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_nothing_half_done(cli: Cli) -> None:
     cli.access()
     size = (cli.home / "siutindei.db").stat().st_size
     words = (*SUBMIT[:2], "suggestion", *SUBMIT[3:], "--organization-name", "a")
-    done = limited(cli.home, *words, "--description", "d" * 4000, most=size // 4096 * 4096 - 131072)
+    done = limited(cli.home, *words, "--description", "d" * 4000, most=size // 4096 * 4096 - 139264)
     assert done.code == 75, done
     assert "nothing was changed" in refused(done)
     assert len(cli.events()) == 2

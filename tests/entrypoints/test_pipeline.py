@@ -510,6 +510,8 @@ def test_a_sweep_measures_what_it_saw(
         "Redriven": 0,
         "Removed": 0,
         "Exhausted": 0,
+        "Checkpoints": 1,
+        "CheckpointsRefused": 0,
         "Problems": 0,
     } == measured(capsys)
     assert 1 == found["nudged"]

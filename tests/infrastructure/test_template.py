@@ -108,7 +108,7 @@ def test_what_is_watched_is_what_is_measured() -> None:
 
 def test_what_waits_rings_and_is_shown() -> None:
     """Unknown outcomes, what is overdue and what waits for a person ring; sends are shown too."""
-    watched = ("Unknown", "Overdue", "DeadLetters", "HaltedLanes")
+    watched = ("Unknown", "Overdue", "DeadLetters", "HaltedLanes", "CheckpointsRefused")
     plain = {(name, frozenset[str]()) for name in watched}
     budget = {(name, frozenset[str]()) for name in ("BudgetLeft", "BudgetLeftForDecisions")}
     assert plain | budget == rings()

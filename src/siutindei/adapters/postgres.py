@@ -28,7 +28,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from siutindei.adapters import projections, vault
+from siutindei.adapters import leaves, projections, vault
 from siutindei.adapters.projections import LIVE
 from siutindei.adapters.store import Change, Lost, SqlStore, TablesOnce
 from siutindei.app.ports import CommandRepeated, Conflict, Unavailable, Unusable
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     Password = Callable[[], str]
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 #: How long to wait while others write.
 LOCK_SECONDS: Final = 20.0
 #: How long one statement may take.
@@ -105,6 +105,7 @@ _TABLES: Final = (
     "CREATE TABLE commands (command_id TEXT PRIMARY KEY, event_ids TEXT NOT NULL)",
     "CREATE TABLE key_checks (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     *vault.TABLES,
+    leaves.TABLE,
     # It runs as the owner, who alone may rewrite a table.
     "CREATE FUNCTION scrub_vault_keys() RETURNS void LANGUAGE sql SECURITY DEFINER"
     " SET search_path = public, pg_temp AS 'CLUSTER VERBOSE vault_keys USING vault_keys_pkey'",
@@ -112,7 +113,7 @@ _TABLES: Final = (
     *projections.first_statements(),
 )
 #: What each version of the schema adds to the one before, by the version that it makes.
-_UPGRADES: Final = {2: projections.TO_VERSION_2}
+_UPGRADES: Final = {2: projections.TO_VERSION_2, 3: (leaves.TABLE,)}
 
 
 # --- connections ---------------------------------------------------------------------------------

@@ -20,9 +20,10 @@ GRANT USAGE ON SCHEMA public TO siutindei_writer, siutindei_reader;
 -- The reader sees everything and changes nothing: auditors, replays.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO siutindei_reader;
 
--- The writer carries out commands and works. An event, once there, is out of its reach.
+-- The writer carries out commands and works. An event, once there, is out of its reach, and so is
+-- the leaf that says what it was.
 GRANT SELECT ON siutindei_schema TO siutindei_writer;
-GRANT SELECT, INSERT ON stored_events, commands, vault_erased TO siutindei_writer;
+GRANT SELECT, INSERT ON stored_events, leaves, commands, vault_erased TO siutindei_writer;
 GRANT SELECT, INSERT, UPDATE ON key_checks TO siutindei_writer;
 GRANT SELECT, INSERT, DELETE ON vault_keys TO siutindei_writer;
 GRANT EXECUTE ON FUNCTION scrub_vault_keys() TO siutindei_writer;

@@ -30,11 +30,11 @@ from eventsourcing.sqlite import (
     SQLiteTransaction,
 )
 
-from siutindei.adapters import projections, vault
+from siutindei.adapters import leaves, projections, vault
 from siutindei.adapters.files import refusal, sync_folder, whole
 from siutindei.adapters.locks import locked
 from siutindei.adapters.store import COPIED, SqlStore, TablesOnce
-from siutindei.app.ports import Conflict, Unavailable, Unusable
+from siutindei.app.ports import Conflict, Damaged, Unavailable, Unusable
 from siutindei.domain.errors import Invalid
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 MEMORY: Final = ":memory:"
 APPLICATION_ID: Final = 0x5354_4431  # "STD1" in the file's header tells our databases from others
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 LOCK_SECONDS: Final = 30
 _SCRUB_SECONDS: Final = 10.0
 _MANY: Final = 1_000_000
@@ -71,10 +71,11 @@ _TABLES: Final = (
     "CREATE TABLE commands (command_id TEXT PRIMARY KEY, event_ids TEXT NOT NULL)",
     "CREATE TABLE key_checks (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     *vault.TABLES,
+    leaves.TABLE,
     *projections.first_statements(),
 )
 #: What each version of the schema adds to the one before, by the version that it makes.
-_UPGRADES: Final = {2: projections.TO_VERSION_2}
+_UPGRADES: Final = {2: projections.TO_VERSION_2, 3: (leaves.TABLE,)}
 
 
 # --- the recorder --------------------------------------------------------------------------------
@@ -347,6 +348,10 @@ def _checked_version(database: str, connection: sqlite3.Connection) -> int:
             f"{SCHEMA_VERSION}); install that version"
         )
         raise Unusable(msg)
+    if version < 1:
+        # A draft becomes the database when it has its version: something else wrote this one.
+        msg = f"{database} is damaged (schema {version}, which there is not); restore a backup"
+        raise Damaged(msg)
     return version
 
 
@@ -364,7 +369,7 @@ def _is_there(path: Path) -> bool:
         return False
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         msg = f"{path} is damaged or no database; restore a backup or name another one"
-        raise Unusable(msg)
+        raise Damaged(msg)
     if int.from_bytes(header[_ID_AT : _ID_AT + 4], "big") != APPLICATION_ID:
         msg = f"{path} is a database of another program; name another one"
         raise Unusable(msg)
@@ -435,6 +440,10 @@ def translated(database: str) -> Iterator[None]:
     except UnicodeEncodeError:
         # Nothing is called so; its cause would quote the text, which may be personal.
         raise Invalid("text", "is not valid text (a lone surrogate)") from None
+    except UnicodeDecodeError:
+        # The file's header says that its texts are of another encoding than ours are.
+        msg = f"{database} is damaged (what should be text is none); restore a backup"
+        raise Damaged(msg) from None
 
 
 def _translate(database: str, error: Exception) -> Exception:
@@ -450,11 +459,11 @@ def _translate(database: str, error: Exception) -> Exception:
     if code in _CLOSED:
         return Unusable(f"{database} cannot be opened for writing ({cause}); check its permissions")
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-        return Unusable(f"{database} is damaged or no database ({cause}); restore a backup")
+        return Damaged(f"{database} is damaged or no database ({cause}); restore a backup")
     if isinstance(error, IntegrityError) or code == sqlite3.SQLITE_CONSTRAINT:
         return Conflict("somebody else was first; load it and decide again")
     if isinstance(cause, sqlite3.OperationalError):
-        return Unusable(f"{database} does not have the tables that it should ({cause})")
+        return Damaged(f"{database} does not have the tables that it should ({cause})")
     return error
 
 

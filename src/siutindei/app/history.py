@@ -24,7 +24,7 @@ import attrs
 from siutindei.app.budgeting import Standing, standing
 from siutindei.app.folding import FOLDS
 from siutindei.app.ports import Clock, EventStore, Progress, ReplayStore, Views
-from siutindei.app.times import FIRST, LAST
+from siutindei.app.times import bounded
 from siutindei.domain.catalogue import EVENTS, UPCASTS
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.personal import Personal
@@ -280,8 +280,7 @@ def _checked(at: int | datetime) -> int | datetime:
         Invalid: it is neither a number nor a time with its offset.
     """
     if isinstance(at, datetime) and at.tzinfo is not None:
-        early, late = at.year < FIRST.year, at.year >= LAST.year
-        return FIRST if early else LAST if late else at
+        return bounded(at)
     if isinstance(at, bool) or not isinstance(at, int):
         raise Invalid("moment", "must be a number, or a time with its offset")
     return at

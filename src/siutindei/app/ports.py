@@ -3,7 +3,9 @@
 PortError
 ├── Unavailable        not now, nothing was changed, try again (locked, full, unreachable)
 ├── Unusable           the installation cannot be used as it is (foreign, newer, corrupt, no key)
+│   ├── Damaged            the file of the database is none any more
 │   └── Unreadable         an event that this version cannot read; another version can
+├── Altered            what is there is not what was signed
 ├── Conflict           somebody else appended to the stream first
 ├── CommandRepeated    this very command was carried out before
 ├── MailError
@@ -60,6 +62,14 @@ class Unusable(PortError):
 
 class Unreadable(Unusable):
     """An event that this version of the program cannot read; the one that wrote it can."""
+
+
+class Damaged(Unusable):
+    """The file of the database cannot be opened as one, or not be read to its end."""
+
+
+class Altered(PortError):
+    """What is there is not what was signed; the text says what, and where."""
 
 
 class Conflict(PortError):
@@ -414,6 +424,136 @@ class EventStore(Vault, Protocol):
         Raises:
             Unavailable: others kept a file open, or there is no room: destroyed, but not yet gone.
         """
+
+
+# --- the signed log ------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """A stored event, each column as it is.
+
+    Attributes:
+        is_sound: whether each is of the type that it should be.
+    """
+
+    position: int
+    version: int
+    stream: bytes
+    name: bytes
+    state: bytes
+    is_sound: bool
+
+
+@attrs.frozen
+class Leaf:
+    """A leaf of the tree, as the index of leaves has it; the events are counted from 0."""
+
+    index: int
+    position: int
+    hash: bytes
+
+
+class EventLog(Protocol):
+    """The log as it is stored, and the index of its leaves; memory stays flat."""
+
+    def last_position(self) -> int:
+        """Give the position of the newest event, 0 when there is none."""
+
+    def rows(self, *, until: int) -> Iterator[Row]:
+        """Give every event up to a position, in order of position, whatever is wrong with it."""
+
+    def row(self, stream: str, version: int) -> Row | None:
+        """Find an event; None when there is none."""
+
+    def leaves(self, *, until: int) -> Iterator[Leaf]:
+        """Give the leaves with a smaller index, in order."""
+
+    def newest_leaf(self) -> Leaf | None:
+        """Give the last leaf of the index; None when it is empty."""
+
+    def leaf_at(self, position: int) -> Leaf | None:
+        """Find the leaf of an event; None when it is not in the index yet."""
+
+    def index_more(self, hashed: Callable[[Row], bytes]) -> int:
+        """Put the next events into the index, some hundreds at once; say how many.
+
+        Of two who do so at once the second goes on behind the first.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Checkpoint:
+    """How far a log had come, and the root over all of it.
+
+    Attributes:
+        origin: which log.
+        size: how many events it had.
+        root: the root of the tree over them.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+
+
+class Notary(Protocol):
+    """Signs checkpoints, and tells those that were signed from others."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The public keys as lines, the one that signs now first."""
+
+    def sign(self, *, size: int, root: bytes) -> str:
+        """Sign a checkpoint; give it as a signed note.
+
+        Raises:
+            Unavailable: not now.
+            Unusable: there is no key that signs.
+        """
+
+    def open(self, note: str) -> tuple[Checkpoint, str]:
+        """Check a signed note, and read it; give the key that signed, too.
+
+        Raises:
+            Altered: it is none of ours.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Kept:
+    """A checkpoint as it is kept outside the database.
+
+    Attributes:
+        number: they are counted from 1, without a hole.
+        note: the signed note.
+        at: when it was put there.
+    """
+
+    number: int
+    note: str
+    at: datetime
+
+
+class Checkpoints(Protocol):
+    """Where checkpoints are kept, outside the database.
+
+    Raises:
+        Unavailable: not now.
+        Unusable: they cannot be read or written as this is set up.
+    """
+
+    def newest(self) -> Kept | None:
+        """Give the one with the highest number; None when there is none."""
+
+    def all(self) -> Iterator[Kept]:
+        """Give all of them, by number."""
+
+    def put(self, number: int, note: str) -> bool:
+        """Keep another one; say no when there is one of that number: somebody else was first."""
+
+
+# --- baselines -----------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)

@@ -26,6 +26,7 @@ from siutindei.app.ports import (
     Unavailable,
 )
 from siutindei.app.processing import find_effect, named
+from siutindei.app.proof import Proof
 from siutindei.domain import budget, grant, notification
 from siutindei.domain.due import is_due
 
@@ -60,6 +61,8 @@ class Swept:
         unknown: mails whose outcome nobody knows although the settle time is over.
         dead_letters: effects that wait for a person.
         halted_lanes: senders whose mail does not go.
+        checkpoints: checkpoints that were taken.
+        checkpoints_refused: checkpoints that could not be taken.
         budget_left: codes that the budget has room for.
         budget_left_for_decisions: decisions that it has room for.
     """
@@ -76,6 +79,8 @@ class Swept:
     unknown: int = 0
     dead_letters: int = 0
     halted_lanes: int = 0
+    checkpoints: int = 0
+    checkpoints_refused: int = 0
     budget_left: int = 0
     budget_left_for_decisions: int = 0
 
@@ -91,6 +96,7 @@ class Sweep:
     nudges: Nudges
     letters: DeadLetterQueue
     topic: str
+    proof: Proof
 
     def run(self, context: Context) -> Swept:
         """Sweep once.
@@ -101,6 +107,7 @@ class Sweep:
         swept = self._queue(context, Swept()) if self.nudges.can_send else Swept()
         swept = self._ledger(context, swept)
         scrub_what_is_owed(self.store)
+        swept = self._checkpoint(swept)
         at, views = self.clock.now(), self.store.views
         mails = views.notifications(status="dead_lettered")
         grants = views.grants(status="dead_lettered")
@@ -157,6 +164,15 @@ class Sweep:
                 outcome = self.delivery.settle_only(context, entry.id)
                 return outcome.result != "nothing_to_do"
         return nudge_of(entry.work, entry.id, getattr(event, "ticket", None), first)
+
+    # --- the signed log ---------------------------------------------------------------------------
+
+    def _checkpoint(self, swept: Swept) -> Swept:
+        """Take a checkpoint when it is time for one; whatever becomes of it, the rest goes on."""
+        try:
+            return attrs.evolve(swept, checkpoints=int(self.proof.keep_up()))
+        except PortError:
+            return attrs.evolve(swept, checkpoints_refused=1)
 
     # --- the dead-letter queue --------------------------------------------------------------------
 

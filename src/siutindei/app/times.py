@@ -8,14 +8,20 @@ from typing import Final
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-#: Beyond these nothing happens, and nobody can count any more: a day more is no date.
-FIRST: Final = EPOCH
-LAST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+#: In other years nothing happens: at the ends of what a date can be nobody can count any more.
+YEARS: Final = range(EPOCH.year, 9000)
 
 
 def is_moment(at: datetime) -> bool:
     """Whether something can have happened at a time: it has an offset, and can be counted with."""
-    return at.tzinfo is not None and FIRST.year <= at.year < LAST.year
+    return at.tzinfo is not None and at.year in YEARS
+
+
+def bounded(at: datetime) -> datetime:
+    """Give a time that can be counted with, before or after everything when that one is."""
+    if at.year in YEARS:
+        return at
+    return EPOCH if at.year < YEARS.start else datetime(YEARS.stop, 1, 1, tzinfo=UTC)
 
 
 def micros(at: datetime) -> int:

@@ -106,6 +106,8 @@ METRICS: Final = (
     Metric("Redriven", ("sweep",), "messages taken from the dead-letter queue and sent again"),
     Metric("Removed", ("sweep",), "messages taken from there because they were of no use"),
     Metric("Exhausted", ("sweep",), "mails given up because their messages came to nothing twice"),
+    Metric("Checkpoints", ("sweep",), "checkpoints of the signed log that were taken"),
+    Metric("CheckpointsRefused", ("sweep",), "checkpoints that could not be taken"),
     Metric("Problems", ("sweep",), "effects and messages that could not be looked at"),
 )
 UNITS: Final[dict[str, Unit]] = {metric.name: metric.unit for metric in METRICS}

@@ -60,6 +60,7 @@ def services(
         if lasts:
             # A container that made a key would be the only one to have it.
             seams.setdefault("may_make_keys", False)
+            seams.setdefault("may_make_signing_key", False)
         _container.services = build(settings, **seams)
     return _container.services
 

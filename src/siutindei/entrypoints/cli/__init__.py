@@ -85,6 +85,7 @@ for command in (
     history.history,
     audit.audit,
     projection.projection,
+    audit.audit,
     people.person,
     database.database,
     ses.ses,

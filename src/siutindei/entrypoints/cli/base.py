@@ -18,7 +18,7 @@ import attrs
 import click
 
 from siutindei.app.identity import user_id
-from siutindei.app.ports import Context, GrantError, PortError, Unavailable, Unusable
+from siutindei.app.ports import Altered, Context, GrantError, PortError, Unavailable, Unusable
 from siutindei.bootstrap import Services, build
 from siutindei.domain import fields
 from siutindei.domain.errors import DomainError, Invalid, NotFound, Refused
@@ -35,6 +35,7 @@ EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
     (NotFound, 3),
     (Unavailable, 75),
     (Unusable, 2),
+    (Altered, 4),
     (GrantError, 75),
     (PortError, 75),
     (DomainError, 1),
