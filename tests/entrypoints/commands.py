@@ -102,7 +102,8 @@ class Cli:
 
     def events(self) -> list[str]:
         """List the names of what happened."""
-        if not (self.home / "siutindei.db").exists() and "store" not in self.seams:
+        is_elsewhere = "store" in self.seams or "SIUTINDEI_DATABASE" in os.environ
+        if not is_elsewhere and not (self.home / "siutindei.db").exists():
             return []
         return [event["name"] for event in self("--json", "history", "tail").lines]
 
