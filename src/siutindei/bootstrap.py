@@ -361,6 +361,9 @@ class Services:
         """
         from siutindei.adapters.keys import KeyRing
 
+        if self.checkpoints.newest() is None:
+            # Where there is one, a database that is gone is a finding.
+            self._require_history()
         _ = self.is_fresh
         given = self.__dict__.get("store")
         store = given or self._opened_store(KeyRing(current="", keys={}))

@@ -48,6 +48,8 @@ def test_a_home_without_a_history_is_not_made(cli: Cli) -> None:
         ("history", "explain", "R00001"),
         ("history", "replay"),
         ("audit", "claims"),
+        ("audit", "verify"),
+        ("audit", "checkpoint"),
         ("budget", "--at", "1"),
     ):
         assert "there is no history at" in refused(cli("--json", *words, code=2))
