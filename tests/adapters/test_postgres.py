@@ -646,7 +646,7 @@ def tell(home: Path, url: str) -> Services:
     services.dead_letters.redrive(context(), letters[:1], by="op")
     services.dead_letters.discard(context(), letters[1:], by="op", reason="no use")
     drain(services)
-    people.export("bob")
+    people.export(context(), "bob", by="op")
     people.erase(context(), "bob", by="op", reason="asked")
     services.history.replay()
     return services

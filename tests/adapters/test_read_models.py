@@ -33,6 +33,7 @@ from siutindei.app.ports import (
     Sends,
 )
 from siutindei.domain import (
+    access,
     challenge,
     grant,
     lane,
@@ -289,6 +290,7 @@ STREAMS: Final = {
     suppression: "suppression-f",
     lane: "lane-tickets",
     report: report.stream("m"),
+    access: access.stream("dossier", "R00001"),
 }
 
 

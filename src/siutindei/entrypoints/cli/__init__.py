@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from siutindei.entrypoints.cli import (
+    audit,
     budget,
     database,
     demo,
@@ -84,6 +85,7 @@ for command in (
     history.history,
     projection.projection,
     people.person,
+    audit.audit,
     database.database,
     ses.ses,
     installation.config,
