@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from siutindei.domain import (
+    access,
     catalogue,
     challenge,
     grant,
@@ -33,6 +34,7 @@ from tests.support import START
 
 AGGREGATES: Final[tuple[ModuleType, ...]] = (
     *(person, challenge, ticket, notification, grant, suppression, lane, report),
+    *(access,),
 )
 
 # --- values --------------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ _NAMED: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "attempts_left": st.integers(0, challenge.ATTEMPTS_MOST),
     "stars": st.integers(0, 100),
     "failures": st.integers(0, 9),
+    "shown": st.integers(0, 9),
     "template_version": st.integers(1, 100),
 }
 _TYPED: Final[Mapping[Any, st.SearchStrategy[Any]]] = {
@@ -225,6 +228,11 @@ class _Driver:
 
     def history(self) -> History:
         return History(self.aggregate, tuple(self.steps))
+
+
+def _looked(state: Any, *, event: Any) -> tuple[Any, ...]:
+    """Give what older versions recorded of a look."""
+    return () if event == state.revealed else (event,)
 
 
 def _heard(state: Any, *, event: Any) -> tuple[Any, ...]:
@@ -585,7 +593,7 @@ def suppression_histories(draw: Callable[..., Any], *, most: int = 15) -> Histor
             case "lift":
                 life.decide(suppression.lift, by="bob", reason=of("bob", "mended"), at=life.at)
             case _:
-                life.decide(suppression.reveal, by="eve", at=life.at)
+                life.decide(_looked, event=suppression.Revealed(by="eve", at=life.at))
     return life.history()
 
 
@@ -639,6 +647,24 @@ def report_histories(draw: Callable[..., Any], *, most: int = 8) -> History:
     return life.history()
 
 
+@st.composite
+def access_histories(draw: Callable[..., Any], *, most: int = 8) -> History:
+    """Give who looks at one ticket's dossier, again and again."""
+    life = _Driver(draw, access)
+    for _ in range(draw(st.integers(1, most))):
+        life.pass_time()
+        by = draw(st.sampled_from(["eve", "bob"]))
+        life.decide(
+            access.look,
+            what="dossier",
+            subject="R00001",
+            by=by,
+            shown=draw(st.integers(0, 9)),
+            at=life.at,
+        )
+    return life.history()
+
+
 #: The legal histories of each aggregate.
 HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     person: person_histories(),
@@ -649,6 +675,7 @@ HISTORIES: Final[Mapping[ModuleType, st.SearchStrategy[History]]] = {
     suppression: suppression_histories(),
     lane: lane_histories(),
     report: report_histories(),
+    access: access_histories(),
 }
 histories: Final = st.one_of(list(HISTORIES.values()))
 #: A property is about what holds, not about how fast the machine is.

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from siutindei.domain import (
+    access,
     challenge,
     grant,
     lane,
@@ -160,7 +161,10 @@ def test_every_word_of_the_code_is_in_the_glossary() -> None:
 def test_the_glossary_knows_which_events_happen_to_what() -> None:
     """The row of each aggregate lists its events, all of them and no others, in order."""
     page = text("docs/language.md")
-    for module in (person, challenge, ticket, notification, grant, suppression, lane, report):
+    for module in (
+        *(person, challenge, ticket, notification, grant, suppression, lane, report),
+        *(access,),
+    ):
         (row,) = re.findall(rf"^\| {module.CATEGORY} \| (`.*) \|$", page, re.MULTILINE)[:1]
         names = [name.split(".")[1] for name in module.EVENTS]
         assert names == re.findall(r"`([a-z_]+)`", row)

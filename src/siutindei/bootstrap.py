@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from siutindei.adapters.keys import KeyRing
     from siutindei.adapters.store import SqlStore
+    from siutindei.app.accesses import Accesses
     from siutindei.app.audit_log import AuditLog
     from siutindei.app.budgeting import Budget
     from siutindei.app.checking import Checking
@@ -238,6 +239,7 @@ class Services:
             clock=self.clock,
             ids=self.ids,
             addresses=self.addresses,
+            accesses=self.accesses,
             ses=lambda: self.ses_suppressions,
         )
 
@@ -286,7 +288,15 @@ class Services:
             addresses=self.addresses,
             mail=self.mail,
             erasures=self.erasures,
+            accesses=self.accesses,
         )
+
+    @cached_property
+    def accesses(self) -> Accesses:
+        """Who looked at what is personal."""
+        from siutindei.app.accesses import Accesses
+
+        return Accesses(store=self.store, clock=self.clock, ids=self.ids, addresses=self.addresses)
 
     @cached_property
     def sending(self) -> Sending:

@@ -646,7 +646,7 @@ def tell(home: Path, url: str) -> Services:
     services.dead_letters.redrive(context(), letters[:1], by="op")
     services.dead_letters.discard(context(), letters[1:], by="op", reason="no use")
     drain(services)
-    people.export("bob")
+    people.export(context(), "bob", by="op")
     people.erase(context(), "bob", by="op", reason="asked")
     services.history.replay()
     return services
@@ -812,7 +812,7 @@ def test_the_reader_explains_everything(tmp_path: Path, writer: str) -> None:
         store.check_ring("vault key", RING, rotates=True)
         found = trees(make_services(tmp_path, store=store))
 
-    assert len(found) == 96
+    assert len(found) == 98
     (tmp_path / "memory").mkdir()
     assert found == trees(tell(tmp_path / "memory", ""))
 

@@ -75,6 +75,7 @@ LIVES: Final = (
     ("report.parked.v1--least", "report.applied.v1", "report.parked.v1"),
     ("report.parked.v1--least",),
     ("report.applied.v1",),
+    ("access.opened.v1", "access.opened.v1"),
 )
 
 #: Digests of what each version of each read model holds at the end of each of these lives. One that
@@ -93,6 +94,7 @@ PINNED: Final = {
     ("lanes", 1): "4bec3cf85695d2942ecfa36eba99c015",
     ("sends", 1): "486df72da81fa260d4fbe47399c84147",
     ("reports", 1): "e627b6a98362465c79b0d42c8cb84eef",
+    ("accesses", 1): "d4aaf20005550bc7f55c41ec879055ad",
 }
 
 
@@ -198,7 +200,7 @@ FIRST: Final = (
 KEPT: Final = ("tickets", "pending", "people", "challenges", "notifications", "grants")
 SAME: Final = tuple(name for name in KEPT if projections.newest(name).version == 1)
 #: The read models that came later.
-LATER: Final = ("audit_logs", "messages", "suppressions", "lanes", "sends", "reports")
+LATER: Final = ("audit_logs", "messages", "suppressions", "lanes", "sends", "reports", "accesses")
 
 
 def as_first(dialect: Any = str) -> list[str]:

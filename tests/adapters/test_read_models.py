@@ -33,6 +33,7 @@ from siutindei.app.ports import (
     Sends,
 )
 from siutindei.domain import (
+    access,
     challenge,
     grant,
     lane,
@@ -114,6 +115,7 @@ STEPS: Final = st.one_of(
     st.tuples(st.just("redrive")),
     st.tuples(st.just("bounce"), st.sampled_from(["Permanent", "Transient"])),
     st.tuples(st.just("lift"), USERS),
+    st.tuples(st.just("look"), USERS),
     st.tuples(st.just("hear"), st.sampled_from(["Delivery", "Bounce", "Reject"]), st.booleans()),
 )
 
@@ -131,6 +133,10 @@ class Story:
         """Let one thing happen; what is refused did not."""
         with suppress(DomainError):
             getattr(self, step[0])(*step[1:])
+
+    def look(self, user: str) -> None:
+        """Look at everything that is kept about somebody."""
+        self.services.people.export(context(), user, by="op")
 
     def start(self, user: str) -> None:
         """Start a sign-in."""
@@ -235,6 +241,7 @@ LONG: Final = [
     ("redrive",),
     ("work", []),
     ("bounce", "Permanent"),
+    ("look", "bob"),
     ("erase", "ann"),
     ("submit", "bob", "organization_suggestion", False),
 ]
@@ -289,6 +296,7 @@ STREAMS: Final = {
     suppression: "suppression-f",
     lane: "lane-tickets",
     report: report.stream("m"),
+    access: access.stream("dossier", "R00001"),
 }
 
 

@@ -258,7 +258,7 @@ def test_without_its_keys_what_is_personal_reads_erased(places: Places, kind: Ki
     assert "[erased]" == submitted.submitter_email.text
     assert exported(there, places.folder / "b") == path.read_bytes()
     append(there.store, "person-carl", signed_up("carl"))
-    assert "carl@example.com" == there.people.export("carl")["email"]
+    assert "carl@example.com" == there.people.export(context(), "carl", by="op")["email"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -99,7 +99,7 @@ def busy(world: World) -> str:
 def test_an_export_holds_everything_in_full(world: World) -> None:
     """A person gets their address, tickets, decisions, mails and what happened, as JSON."""
     user = busy(world)
-    found = json.loads(json.dumps(world.services.people.export(user)))
+    found = json.loads(json.dumps(world.services.people.export(context(), user, by="op")))
 
     assert (user, ANN, None, "2026-01-31T01:30:00+00:00", None) == (
         found["user"],
@@ -127,7 +127,7 @@ def test_an_export_holds_everything_in_full(world: World) -> None:
 def test_an_export_tells_what_happened_in_its_order(world: World) -> None:
     """The history of a person runs over every stream about them, and nobody else's."""
     user = busy(world)
-    history = world.services.people.export(user)["history"]
+    history = world.services.people.export(context(), user, by="op")["history"]
     streams = {entry["id"].rpartition("/")[0] for entry in history}
     positions = {entry.id: entry.position for entry in world.store.read()}
     fingerprint = world.services.addresses.fingerprint(ANN)
@@ -146,7 +146,7 @@ def test_an_export_tells_what_happened_in_its_order(world: World) -> None:
 def test_an_export_holds_nothing_of_others(world: World) -> None:
     """What another person wrote is in nobody else's export."""
     user = busy(world)
-    found = json.dumps(world.services.people.export(user))
+    found = json.dumps(world.services.people.export(context(), user, by="op"))
     others = {
         requested.id
         for item in world.store.views.notifications()
@@ -162,7 +162,7 @@ def test_an_export_goes_beyond_a_page(world: World) -> None:
     for _ in range(203):
         world.decline(world.submit(vouched=False))
 
-    assert 203 == len(world.services.people.export("user-1")["tickets"])
+    assert 203 == len(world.services.people.export(context(), "user-1", by="op")["tickets"])
 
 
 def test_nobody_is_exported_who_is_not_known(world: World) -> None:
@@ -170,15 +170,15 @@ def test_nobody_is_exported_who_is_not_known(world: World) -> None:
     busy(world)
 
     with pytest.raises(NotFound):
-        world.services.people.export("nobody")
+        world.services.people.export(context(), "nobody", by="op")
 
 
 def test_an_erased_export_keeps_its_shape(world: World) -> None:
     """After an erasure the export says what is left: numbers, times and decisions."""
     user = busy(world)
-    before = world.services.people.export(user)
+    before = world.services.people.export(context(), user, by="op")
     erase(world, user)
-    after = world.services.people.export(user)
+    after = world.services.people.export(context(), user, by="op")
 
     assert before.keys() == after.keys()
     assert (None, "2026-01-31T01:32:00+00:00") == (after["email"], after["erased_at"])
@@ -362,7 +362,7 @@ def test_an_erasure_that_was_not_committed_is_listed_all_the_same(world: World) 
         erase(world, user)
 
     assert [user] == listed(world)
-    assert ANN == world.services.people.export(user)["email"]
+    assert ANN == world.services.people.export(context(), user, by="op")["email"]
 
 
 def test_a_store_that_is_away_lists_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +407,7 @@ def test_a_person_known_by_a_ticket_alone_can_be_erased(world: World) -> None:
     """Who never signed up and wrote a ticket is exported, and erased, like any."""
     world.submit(vouched=False, user="walk-in")
     world.drain()
-    exported = world.services.people.export("walk-in")
+    exported = world.services.people.export(context(), "walk-in", by="op")
     erase(world, "walk-in")
 
     assert [ANN] == [entry["submitter_email"] for entry in exported["tickets"]]
@@ -576,7 +576,12 @@ def test_an_erasure_under_another_commands_id_is_refused_and_touches_nothing(wor
         world.services.people.erase(context("used"), "user-2", by="op", reason="asked")
 
     assert mails == len(world.mail.sent)
-    assert BOB == world.services.people.export("user-2")["tickets"][0]["submitter_email"]
+    assert (
+        BOB
+        == world.services.people.export(context(), "user-2", by="op")["tickets"][0][
+            "submitter_email"
+        ]
+    )
 
 
 def test_an_erasure_takes_nothing_from_an_address_that_was_never_proved(world: World) -> None:

@@ -15,6 +15,7 @@ from siutindei.app.ports import (
     MailNotSent,
     MailOutcomeUnknown,
     SesSuppression,
+    Unavailable,
     Unusable,
     WholeAccountHalted,
 )
@@ -298,15 +299,30 @@ def test_what_cannot_be_lifted(world: World) -> None:
 
 
 def test_who_looks_at_addresses_is_recorded(world: World) -> None:
-    """Each address that was shown in clear says so in its history."""
+    """One event for each call, however many addresses it shows; none in their own streams."""
     reveal = world.services.suppressions.reveal
     nobody = reveal(context(), by="eve")
     add(world)
-    (one,) = reveal(context(), by="eve")
+    add(world, BOB)
+    found = reveal(context(), by="eve")
+    looks = [entry.event for entry in world.store.load("access-suppressions")]
 
     assert [] == list(nobody)
-    assert ANN == one.address
-    assert "suppression.revealed.v1" == world.names(suppression.stream(one.fingerprint))[-1]
+    assert {ANN, BOB} == {one.address for one in found}
+    assert [("eve", 0), ("eve", 2)] == [(look.by, look.shown) for look in looks]  # type: ignore[union-attr]
+    assert [] == [name for name in world.events("suppression") if "revealed" in name]
+
+
+def test_no_address_is_shown_without_a_record(world: World) -> None:
+    """A look that cannot be recorded shows nothing."""
+    add(world)
+    world.store.then_fails(Unavailable("full"))
+    with pytest.raises(Unavailable, match="full"):
+        world.services.suppressions.reveal(context(), by="eve")
+    with pytest.raises(Invalid, match="by"):
+        world.services.suppressions.reveal(context(), by="")
+
+    assert () == world.services.accesses.list().items
 
 
 def test_what_is_erased_cannot_be_revealed(world: World) -> None:

@@ -56,7 +56,7 @@ def test_an_address_is_shown_to_whoever_says_who_looks(cli: Cli) -> None:
 
     assert EMAIL not in shown + cli("suppression", "list").out
     assert EMAIL in revealed
-    assert "suppression.revealed.v1" == cli.events()[-1]
+    assert "access.opened.v1" == cli.events()[-1]
 
 
 def test_what_is_refused(cli: Cli) -> None:

@@ -19,6 +19,7 @@ from siutindei.adapters.codec import EventMapper
 from siutindei.app.checking import spelled
 from siutindei.app.ports import Context, Recorded
 from siutindei.domain import (
+    access,
     catalogue,
     challenge,
     grant,
@@ -66,6 +67,7 @@ STREAMS: Final = {
     suppression: suppression.stream(PRINT),
     lane: lane.stream("tickets"),
     report: report.stream("0100-message"),
+    access: access.stream("dossier", "R00001"),
 }
 
 
@@ -472,6 +474,10 @@ SAMPLES: Final[Mapping[str, tuple[Any, Context]]] = {
         PLAIN,
     ),
     "report.applied.v1": (report.Applied(notification=HASH, at=LATER), PLAIN),
+    "access.opened.v1": (
+        access.Opened(what="dossier", subject="R00001", by="eve", shown=3, at=AT),
+        FULL,
+    ),
     "suppression.soft_bounced.v1": (
         suppression.SoftBounced(feedback_id="f-1", evidence=f"notification-{HASH}/4", at=AT),
         PLAIN,

@@ -22,6 +22,7 @@ from siutindei.adapters.codec import decode_document, encode_document
 from siutindei.app.ports import Recorded, Unusable
 from siutindei.app.times import micros
 from siutindei.domain import (
+    access,
     challenge,
     grant,
     lane,
@@ -299,6 +300,15 @@ def _report_row(row: Row | None, recorded: Recorded) -> Row | None:
     }
 
 
+def _event_id(recorded: Recorded) -> str:
+    return recorded.id
+
+
+def _access_row(_: Row | None, recorded: Recorded) -> Row:
+    event: Any = recorded.event
+    return {"id": recorded.id, "subject": event.subject, "position": recorded.position}
+
+
 def _lane_row(row: Row | None, recorded: Recorded) -> Row:
     before = lane.INITIAL if row is None else decode_document(lane.Lane, row["document"])
     event: Any = recorded.event
@@ -490,6 +500,17 @@ ALL: Final[tuple[Projection, ...]] = (
         indexes={"status": "(status, position)"},
         key=_id,
         row=_report_row,
+    ),
+    Projection(
+        # Who looked: where each event is, and whom or what it is about.
+        name="accesses",
+        version=1,
+        category=access.CATEGORY,
+        columns={"id": _KEY, "subject": _TEXT, "position": _NUMBER},
+        constraints=("UNIQUE (position)",),
+        indexes={"subject": "(subject, position)"},
+        key=_event_id,
+        row=_access_row,
     ),
 )
 #: The read models, in the order in which their digests are taken.

@@ -314,6 +314,23 @@ class SqlViews:
         rows = self._rows("SELECT status, count(*) AS n FROM {reports} GROUP BY status")
         return {row["status"]: int(row["n"]) for row in rows}
 
+    def accesses(
+        self, *, subject: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[str]:
+        """List the ids of the events of who looked, newest first."""
+        where, values = _where(subject=subject)
+        if cursor is not None:
+            where.append("position < ?")
+            values.append(_decode_cursor(cursor))
+        rows = self._rows(
+            f"SELECT id, position FROM {{accesses}} {_clause(where)}"
+            " ORDER BY position DESC LIMIT ?",
+            (*values, limit + 1),
+        )
+        return Page(
+            items=tuple(row["id"] for row in rows[:limit]), next_cursor=_next_cursor(rows, limit)
+        )
+
 
 #: What is due of either kind, as `domain.due.is_due` says it.
 _DUE: Final = (

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from siutindei.domain import (
+    access,
     challenge,
     grant,
     lane,
@@ -62,6 +63,11 @@ def reports_of(events: Iterable[Recorded]) -> report.Reports:
     return reduce(report.evolve, _events(events), report.INITIAL)
 
 
+def accesses_of(events: Iterable[Recorded]) -> access.Accesses:
+    """Fold the stream of who looked at one thing."""
+    return reduce(access.evolve, _events(events), access.INITIAL)
+
+
 def _events(recorded: Iterable[Recorded]) -> Any:
     return (entry.event for entry in recorded)
 
@@ -81,4 +87,5 @@ FOLDS: Final[Mapping[str, Callable[[Iterable[Recorded]], Any]]] = {
     suppression.CATEGORY: suppression_of,
     lane.CATEGORY: lane_of,
     report.CATEGORY: reports_of,
+    access.CATEGORY: accesses_of,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from siutindei.app.accesses import Accesses
 from siutindei.app.commands import first_answer, transact
 from siutindei.app.delivery import GRACE
 from siutindei.app.erasing import destroy, reach
@@ -53,11 +54,13 @@ class People:
     addresses: AddressBook
     mail: MailPort
     erasures: ErasureList
+    accesses: Accesses
 
-    def export(self, user: str) -> dict[str, Any]:
-        """Give everything that is kept about a person, in full.
+    def export(self, context: Context, user: str, *, by: object) -> dict[str, Any]:
+        """Give everything that is kept about a person, in full, once it is recorded who looks.
 
         Raises:
+            Invalid: `by`.
             NotFound: nothing is known of them.
         """
         known = self.store.open_all(person_of(self.store.load(person.stream(user))))
@@ -66,7 +69,7 @@ class People:
         mails = [self.store.open_all(item) for item in views.notifications(user=user)]
         if not known.exists and not tickets and not mails:
             raise NotFound("person", user)
-        return {
+        exported = {
             "user": user,
             "email": known.email.text if known.email else None,
             "locale": known.locale,
@@ -104,6 +107,9 @@ class People:
                 for entry in self._history(user, tickets)
             ],
         }
+        shown = len(tickets) + len(mails)
+        self.accesses.record(context, "export", user, by=by, shown=shown)
+        return exported
 
     def _tickets(self, user: str) -> list[ticket.Ticket]:
         tickets: list[ticket.Ticket] = []

@@ -927,6 +927,15 @@ class Views(Protocol):
     def count_reports(self) -> Mapping[report.Status, int]:
         """Count them by status; a status that none has is left out."""
 
+    def accesses(
+        self, *, subject: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[str]:
+        """List the ids of the events of who looked, newest first; the cursor goes on.
+
+        Raises:
+            Invalid: the cursor is none of ours.
+        """
+
 
 @attrs.frozen(kw_only=True)
 class Generation:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 import attrs
 
+from siutindei.app.accesses import Accesses
 from siutindei.app.commands import first_answer, transact
 from siutindei.app.folding import person_of, suppression_of, version_of
 from siutindei.app.identity import someone
@@ -23,7 +24,7 @@ from siutindei.app.ports import (
     Ids,
     SesSuppressions,
 )
-from siutindei.domain import fields, notification, person, suppression
+from siutindei.domain import access, fields, notification, person, suppression
 from siutindei.domain.errors import Invalid, NotFound
 from siutindei.domain.mail import Senders
 from siutindei.domain.personal import ERASED, Personal, address_owner, of
@@ -166,6 +167,7 @@ class Suppressions:
     clock: Clock
     ids: Ids
     addresses: AddressBook
+    accesses: Accesses
     ses: Callable[[], SesSuppressions]
 
     def list(self, *, every: bool = False) -> Sequence[Listed]:
@@ -178,26 +180,15 @@ class Suppressions:
         return [one for one in found if every or one.active]
 
     def reveal(self, context: Context, *, by: object, every: bool = False) -> Sequence[Listed]:
-        """List them with their addresses in clear, and record who looked.
+        """List them with their addresses in clear, once it is recorded who looks.
 
         Raises:
             Invalid: `by`.
         """
-        operator = someone(self.addresses, "by", by)
-        found = self.list(every=every)
-        if not found:
-            return found
-
-        def work(tx: Transaction) -> None:
-            at = self.clock.now()
-            for one in found:
-                stream = suppression.stream(one.fingerprint)
-                events = tx.load(stream)
-                decided = suppression.reveal(suppression_of(events), by=operator.id, at=at)
-                tx.append(stream, version_of(events), decided)
-
-        transact(self.store, context, work)
-        return [attrs.evolve(one, address=self._clear(one.state) or one.address) for one in found]
+        found = [(one, self._clear(one.state)) for one in self.list(every=every)]
+        shown = sum(address is not None for _, address in found)
+        self.accesses.record(context, "addresses", access.SUPPRESSIONS, by=by, shown=shown)
+        return [attrs.evolve(one, address=address or one.address) for one, address in found]
 
     def add(self, context: Context, address: object, *, by: object, reason: object) -> Listed:
         """Suppress an address because a person says so.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from siutindei.app.history import plain
 from siutindei.domain import (
+    access,
     challenge,
     grant,
     lane,
@@ -67,6 +68,7 @@ _LINES: Final[Mapping[type, str]] = {
     lane.Resumed: "the lane {this} goes again: {how}",
     report.Parked: "something was reported of a mail that nobody knows: {kind}",
     report.Applied: "what had been reported was applied",
+    access.Opened: "{by} looked at the {what} of {subject}",
 }
 #: What a line or another field of a node says already, or what nobody asks for.
 _LEFT_OUT: Final = frozenset({"at", "rule", "cause", "fingerprint", "template_hash", "key_id"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from siutindei.domain import (
+    access,
     challenge,
     grant,
     lane,
@@ -27,6 +28,7 @@ Event = (
     | suppression.Event
     | lane.Event
     | report.Event
+    | access.Event
 )
 
 EVENTS: Final[Mapping[str, type]] = {
@@ -38,6 +40,7 @@ EVENTS: Final[Mapping[str, type]] = {
     **suppression.EVENTS,
     **lane.EVENTS,
     **report.EVENTS,
+    **access.EVENTS,
 }
 NAMES: Final[Mapping[type, str]] = {event: name for name, event in EVENTS.items()}
 UPCASTS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {

@@ -96,7 +96,7 @@ class Lifted:
 
 @attrs.frozen(kw_only=True)
 class Revealed:
-    """Somebody looked at the address in clear."""
+    """Somebody looked at the address in clear; no longer written: `access.opened` says it now."""
 
     by: str
     at: datetime
@@ -358,14 +358,6 @@ def lift(suppression: Suppression, *, by: str, reason: Personal, at: datetime) -
     if not suppression.is_active(at):
         raise NotSuppressed
     return (Lifted(by=by, reason=reason, at=at),)
-
-
-def reveal(suppression: Suppression, *, by: str, at: datetime) -> tuple[Event, ...]:
-    """Record who looks at the address in clear; quiet where there is none, and when it is known."""
-    event = Revealed(by=by, at=at)
-    if suppression.suppressed is None or suppression.revealed == event:
-        return ()
-    return (event,)
 
 
 # --- errors --------------------------------------------------------------------------------------

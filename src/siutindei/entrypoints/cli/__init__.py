@@ -87,6 +87,7 @@ for command in (
     projection.projection,
     audit.audit,
     people.person,
+    audit.audit,
     database.database,
     ses.ses,
     installation.config,

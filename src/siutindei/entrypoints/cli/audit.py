@@ -12,6 +12,7 @@ import msgspec
 
 from siutindei.app.ports import Damaged, Unusable
 from siutindei.domain.errors import Invalid
+from siutindei.entrypoints.cli.accesses import access
 from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
 from siutindei.entrypoints.cli.claims import claims
 from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json
@@ -207,4 +208,5 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+audit.add_command(access)
 audit.add_command(claims)

@@ -25,13 +25,17 @@ def person() -> None:
     )
 )
 @click.argument("user")
+@click.option(
+    "--by", default=operator, show_default="the operating system's user", help="Who looks."
+)
 @pass_installation
-def export(installation: Installation, user: str) -> None:
+def export(installation: Installation, user: str, by: str) -> None:
     """Print everything that is kept about a person.
 
     USER is their id, as `ticket show` gives it. What was erased is shown as [erased].
+    Who looks is recorded first.
     """
-    data = installation.services.people.export(user)
+    data = installation.services.people.export(installation.context(), user, by=by)
     if installation.json:
         print_json(data)
         return
