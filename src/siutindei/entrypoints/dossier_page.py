@@ -167,7 +167,7 @@ def _moment(dossier: Dossier, node: Node) -> tuple[str, ...]:
     here = "" if node.at is None else _time(hong_kong(node.at))
     what = said(told(dossier, node))
     request = text(node.context.get("request_id", ""))
-    who = f'{text(node.actor or "")}<br><span class="small">{request}</span>'
+    who = f'{text(node.actor or "")}<div class="small">{request}</div>'
     return _utc(node.at), here, what, who
 
 

@@ -44,7 +44,7 @@ def audit() -> None:
 )
 @pass_installation
 def ticket(installation: Installation, reference: str, file: Path | None, by: str) -> None:
-    """Open the dossier of one ticket: who, when, what, why, every mail and its fate.
+    """Open the dossier of one ticket, with every mail and its fate.
 
     REF is its number or its UUID. That it is opened is recorded first; `audit access` lists it.
     """

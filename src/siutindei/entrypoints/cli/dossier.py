@@ -148,7 +148,7 @@ def print_dossier(dossier: Dossier) -> None:
     _print_timeline(dossier)
     _head("Who looked before")
     for one in dossier.accesses:
-        echo(cell(f"{when(one.at)}  {one.by} ({one.actor})"))
+        echo(f"{when(one.at)}  {cell(f'{one.by} ({one.actor})')}")
     if dossier.has_older_accesses:
         echo(f"and others earlier: siutindei audit access --subject {dossier.submitted.reference}")
     if not dossier.accesses:
