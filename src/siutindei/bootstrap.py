@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from siutindei.app.claims import Claims
     from siutindei.app.dead_letters import DeadLetters
     from siutindei.app.delivery import Delivery
+    from siutindei.app.dossier import Dossiers, Proofs
     from siutindei.app.explaining import Explain
     from siutindei.app.feedback import Feedback
     from siutindei.app.history import History
@@ -299,6 +300,25 @@ class Services:
         return Accesses(store=self.store, clock=self.clock, ids=self.ids, addresses=self.addresses)
 
     @cached_property
+    def dossiers(self) -> Dossiers:
+        """The dossiers of tickets; no mail adapter is under them."""
+        from siutindei.app.dossier import Dossiers
+
+        return Dossiers(
+            store=self.store,
+            addresses=self.addresses,
+            accesses=self.accesses,
+            explain=self.explain,
+            support=self.settings.senders.support,
+            proofs=self.proofs,
+        )
+
+    @cached_property
+    def proofs(self) -> Proofs | None:
+        """What proves that the record is intact; None where nothing does."""
+        return self._proof(self.store, ())
+
+    @cached_property
     def sending(self) -> Sending:
         """The account at SES."""
         from siutindei.app.sending import Sending
@@ -431,6 +451,16 @@ class Services:
 
     def _needs_of_ses(self) -> Sequence[Need]:
         return self.sending.status()
+
+    def refuse_taken(self, file: Path) -> None:
+        """Say before the work that a file cannot be written after it.
+
+        Raises:
+            Unusable: there is a file already, or no such folder.
+        """
+        from siutindei.adapters.files import refuse_taken
+
+        refuse_taken(file)
 
     def write(self, file: Path, text: str) -> None:
         """Write a new file, for its owner only: whole, or not at all.

@@ -817,6 +817,27 @@ def test_the_reader_explains_everything(tmp_path: Path, writer: str) -> None:
     assert found == trees(tell(tmp_path / "memory", ""))
 
 
+def test_the_reader_is_shown_nothing_personal(tmp_path: Path, writer: str) -> None:
+    """It cannot record that it looks, and so it does not look."""
+    services = tell(tmp_path, writer)
+    before = services.accesses.list().items
+    assert services.dossiers.open(context(), "R00001", by="eve").accesses == ()
+    services.store.close()
+    with opened(writer.replace("the_writer", "the_reader")) as store:
+        store.check_ring("vault key", RING, rotates=True)
+        services = make_services(tmp_path, store=store)
+        for look in (
+            lambda: services.dossiers.open(context(), "R00001", by="eve"),
+            lambda: services.people.export(context(), "bob", by="eve"),
+            lambda: services.suppressions.reveal(context(), by="eve"),
+        ):
+            with pytest.raises(Unusable, match="may not do this"):
+                look()
+        looked = services.accesses.list().items
+
+    assert ["eve", *(one.by for one in before)] == [one.by for one in looked]
+
+
 # --- erasure --------------------------------------------------------------------------------------
 
 

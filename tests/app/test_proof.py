@@ -18,7 +18,16 @@ from siutindei.adapters.leaves import SqlEventLog
 from siutindei.adapters.signing import notary_of_ring
 from siutindei.adapters.sqlite import MEMORY, SqliteStore
 from siutindei.app.ports import Altered, Kept, Leaf, Unavailable
-from siutindei.app.proof import EVERY, MOST, NotCovered, NotDecided, Proof, Verified, _hash_of
+from siutindei.app.proof import (
+    EVERY,
+    MOST,
+    NotCovered,
+    NotDecided,
+    Place,
+    Proof,
+    Verified,
+    _hash_of,
+)
 from siutindei.domain.errors import NotFound
 from siutindei.verify_receipt import NotProved, check
 from tests.support import RING, VirtualClock, context, make_services
@@ -89,6 +98,36 @@ def log(tmp_path: Path) -> Iterator[Log]:
         made.tell(7, 9, 10, 12)
         made.proof.checkpoint()
         yield made
+
+
+# --- where events stand ---------------------------------------------------------------------------
+
+
+def test_an_event_has_its_place_in_the_newest_checkpoint(log: Log, tmp_path: Path) -> None:
+    """What is newer, or is no event, has none; where nothing was signed nothing has."""
+    log.tell(13)
+    found = log.proof.covered(["told-5-5/1", "told-12-12/1", "told-13-13/1", "told-99-99/1"])
+    alone = Log(tmp_path / "alone")
+    with closing(alone.store):
+        alone.tell(1)
+        assert {} == alone.proof.covered(["told-1-1/1"])
+
+    root = base64.b64encode(log.notary.open(note(log, 2).read_text("utf-8"))[0].root).decode()
+    assert {
+        "told-5-5/1": Place(index=2, size=8, root=root),
+        "told-12-12/1": Place(index=7, size=8, root=root),
+    } == found
+
+
+def test_what_was_changed_has_no_place(log: Log) -> None:
+    """An event, or the index, that is not what was signed is said to be that."""
+    log.sql("UPDATE stored_events SET topic = 'heard.v1' WHERE rowid = 5")
+    with pytest.raises(Altered, match=r"told-5-5/1 \(leaf 2\) is not what was signed"):
+        log.proof.covered(["told-5-5/1"])
+    assert 1 == len(log.proof.covered(["told-6-6/1"]))
+    log.sql("UPDATE leaves SET hash = ? WHERE leaf_index = 0", bytes(32))
+    with pytest.raises(Altered, match="the index of leaves is not what was signed"):
+        log.proof.covered(["told-6-6/1"])
 
 
 # --- what is well ---------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ NAMES = {
     *("suppression list", "suppression add", "suppression lift"),
     *("suppression drift", "suppression sync"),
     *("lane list", "lane halt", "lane resume"),
-    "audit access",
+    *("audit ticket", "audit access"),
 }
 
 

@@ -225,7 +225,7 @@ def test_a_terminal_shows_how_far_a_replay_is(lived: Cli) -> None:
     shown = in_terminal(lived.home, "history", "replay")
 
     assert "24/24" in shown
-    assert shown.rstrip().endswith("reports")
+    assert shown.rstrip().endswith("accesses")
 
 
 def test_a_terminal_shows_how_far_a_check_is(lived: Cli) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from siutindei.adapters.files import refusal, whole
-from siutindei.app.ports import Baseline, Block, Unusable
+from siutindei.adapters.files import refusal, refuse_taken, whole
+from siutindei.app.ports import Baseline, Block
 from siutindei.domain.errors import Invalid
 
 FORMAT: Final = "siutindei baseline"
@@ -40,13 +40,7 @@ class BaselineFiles:
     """See `ports.Baselines`."""
 
     def refuse_taken(self, file: str) -> None:
-        path = Path(file)
-        if path.exists():
-            msg = f"{path} is there already; name another file"
-            raise Unusable(msg)
-        if not path.parent.is_dir():
-            msg = f"{path} cannot be written: there is no folder {path.parent}"
-            raise Unusable(msg)
+        refuse_taken(Path(file))
 
     def write(self, file: str, baseline: Baseline) -> None:
         blocks: dict[int, dict[str, tuple[int, str]]] = {}

@@ -26,6 +26,19 @@ def refusal(text: str, error: OSError) -> PortError:
     return Unavailable(line) if error.errno in _FULL else Unusable(line)
 
 
+def refuse_taken(path: Path) -> None:
+    """Say before the work that a file cannot be written after it.
+
+    Raises:
+        Unusable: there is a file already, or no such folder.
+    """
+    if path.exists():
+        raise Unusable(_THERE.format(path))
+    if not path.parent.is_dir():
+        msg = f"{path} cannot be written: there is no folder {path.parent}"
+        raise Unusable(msg)
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give an empty file beside a new one's place, for its owner only; put it there at the end.

@@ -8,7 +8,7 @@ leaves inside the database is trusted by nobody; it only helps to say which even
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -42,6 +42,7 @@ _STEP: Final = 500
 #: Of those who take a checkpoint at the same moment one is first: each round is somebody's last.
 _TRIES: Final = 8
 _DECISIONS: Final = ("ticket.approved.", "ticket.declined.")
+_VERIFY: Final = "siutindei audit verify says more"
 _TAKE_ONE: Final = "take one first: siutindei audit checkpoint"
 
 Kind = Literal["changed", "removed", "inserted", "truncated", "altered", "index", "checkpoint"]
@@ -130,6 +131,21 @@ class Taken:
     note: str
     key: str
     is_new: bool
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where an event stands in the newest checkpoint.
+
+    Attributes:
+        index: its leaf, counted from 0.
+        size: how many events the checkpoint covers.
+        root: what the checkpoint says of all of them, in base64.
+    """
+
+    index: int
+    size: int
+    root: str
 
 
 @attrs.frozen(kw_only=True)
@@ -276,6 +292,35 @@ class Proof:
             "checkpoint": kept.note,
             "key": key,
         }
+
+    def covered(self, events: Sequence[str]) -> Mapping[str, Place]:
+        """Say where some events stand in the newest checkpoint; what it does not cover is not in.
+
+        Raises:
+            Altered: one of them, or the index of leaves, is not what was signed.
+        """
+        kept = self.checkpoints.newest()
+        if kept is None:
+            return {}
+        checkpoint = self._opened(kept)
+        tree = merkle.Tree()
+        for leaf in self.log.leaves(until=checkpoint.size):
+            tree.add(leaf.hash)
+        if (tree.size, tree.root) != (checkpoint.size, checkpoint.root):
+            raise Altered(f"the index of leaves is not what was signed; {_VERIFY}")
+        found = {}
+        for event in events:
+            stream, _, version = event.rpartition("/")
+            row = self.log.row(stream, int(version))
+            place = None if row is None else self.log.leaf_at(row.position)
+            if row is None or place is None or place.index >= checkpoint.size:
+                continue
+            if _hash_of(row) != place.hash:
+                raise Altered(f"{event} (leaf {place.index}) is not what was signed; {_VERIFY}")
+            found[event] = Place(
+                index=place.index, size=checkpoint.size, root=_base64(checkpoint.root)
+            )
+        return found
 
     def _event(self, reference: str) -> str:
         """Give the id of the event that somebody means."""

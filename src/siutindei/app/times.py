@@ -1,11 +1,12 @@
-"""Instants as whole microseconds, and back."""
+"""Instants: as whole microseconds and back, and as clocks in Hong Kong show them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HONG_KONG: Final = timezone(timedelta(hours=8))
 
 
 #: In other years nothing happens: at the ends of what a date can be nobody can count any more.
@@ -32,3 +33,8 @@ def micros(at: datetime) -> int:
 def from_micros(value: int) -> datetime:
     """Give the instant of a count of microseconds since 1970."""
     return EPOCH + timedelta(microseconds=value)
+
+
+def hong_kong(at: datetime) -> datetime:
+    """Give a time as clocks show it in Hong Kong."""
+    return at.astimezone(_HONG_KONG)

@@ -10,8 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from siutindei.domain import fields
-from siutindei.entrypoints.pages import html
-from siutindei.entrypoints.pages import text as _text
+from siutindei.entrypoints.pages import html, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +35,16 @@ _WRONG: Final = frozenset(
     }
 )
 
+#: How the picture looks on any page that has one; the page names the colours.
+PICTURE: Final = """
+.picture { overflow-x: auto; } svg { max-width: none; }
+@media print { svg { max-width: 100%; height: auto; } .picture { overflow: visible; } }
+svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
+svg .small { font-size: 11px; fill: var(--soft); }
+svg path { stroke: var(--line); fill: none; } svg .mark { fill: var(--mark); }
+svg circle { fill: var(--good); } svg .wrong { fill: var(--wrong); } svg .act { fill: var(--act); }
+svg .aside { fill-opacity: .45; } svg path.aside { stroke-dasharray: 4 3; }
+"""
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #8b949e;
   --paper: #fff; --mark: #fff3c4; --good: #1a7f37; --wrong: #b3261e; --act: #0757ba; }
@@ -46,13 +55,6 @@ _STYLE: Final = """
 body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: var(--ink);
   background: var(--paper); font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin-top: 2.5rem; }
-.picture { overflow-x: auto; } svg { max-width: none; }
-@media print { svg { max-width: 100%; height: auto; } .picture { overflow: visible; } }
-svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
-svg .small { font-size: 11px; fill: var(--soft); }
-svg path { stroke: var(--line); fill: none; } svg .mark { fill: var(--mark); }
-svg circle { fill: var(--good); } svg .wrong { fill: var(--wrong); } svg .act { fill: var(--act); }
-svg .aside { fill-opacity: .45; } svg path.aside { stroke-dasharray: 4 3; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; overflow-wrap: anywhere;
   border-bottom: 1px solid var(--line); }
@@ -66,17 +68,14 @@ dd { margin: 0; }
 
 def page(explanation: Explanation) -> str:
     """Make the page."""
-    rows = list(explanation.rows())
     title = f"What caused {explanation.id}, and what came of it"
     return html(
         title,
-        style=_STYLE,
+        style=_STYLE + PICTURE,
         body=(
-            f"<h1>{_text(title)}</h1>",
-            f"<p>{_text(_summary(explanation))}</p>",
-            '<div class="picture">',
-            *_picture(rows),
-            "</div>",
+            f"<h1>{text(title)}</h1>",
+            f"<p>{text(_summary(explanation))}</p>",
+            *picture(explanation),
             "<h2>The same as a table</h2>",
             *_table(explanation),
         ),
@@ -96,7 +95,15 @@ def _summary(explanation: Explanation) -> str:
 # --- the picture ----------------------------------------------------------------------------------
 
 
-def _picture(rows: list[Row]) -> Iterator[str]:
+def picture(explanation: Explanation) -> Iterator[str]:
+    """Draw the tree."""
+    rows = list(explanation.rows())
+    yield '<div class="picture">'
+    yield from _drawn(rows)
+    yield "</div>"
+
+
+def _drawn(rows: list[Row]) -> Iterator[str]:
     deepest = max(len(row.last) for row in rows)
     width = round(2 * _EDGE + deepest * _STEP + 2 * _DOT + _LABEL * _WIDE)
     height = len(rows) * _ROW + _EDGE
@@ -127,7 +134,7 @@ def _row(row: Row, *, x: int, y: int, parent: int | None, width: int) -> Iterato
     yield f'<circle class="{_look(node)}{aside}" cx="{x}" cy="{y}" r="{_DOT}"/>'
     label = x + 2 * _DOT + 2
     yield f'<text x="{label}" y="{y - 2}">{_label(f"{row.why} {row.title}")}</text>'
-    small = " · ".join(text for text in (_at(node), node.actor, node.rule) if text)
+    small = " · ".join(said for said in (_at(node), node.actor, node.rule) if said)
     yield f'<text class="small" x="{label}" y="{y + 13}">{_label(small)}</text>'
 
 
@@ -138,11 +145,11 @@ def _look(node: Node) -> str:
     return "wrong" if not node.is_readable or _WRONG & {*what} else "right"
 
 
-def _label(text: str) -> str:
+def _label(said: str) -> str:
     """Write a text that fits: long words, such as ids, and long texts are shortened."""
     words = (
         word if len(word) <= _WORD or "." in word else f"{word[:10]}…{word[-6:]}"
-        for word in fields.one_line(text).split()
+        for word in fields.one_line(said).split()
     )
     line = " ".join(words)
     return escape(line if len(line) <= _LABEL else f"{line[: _LABEL - 1]}…")
@@ -160,7 +167,7 @@ def _table(explanation: Explanation) -> Iterator[str]:
     yield "<tbody>"
     for number, node in enumerate(explanation.nodes, start=1):
         causes = ", ".join(f'<a href="#n{numbers[id]}">{numbers[id]}</a>' for id in node.causes)
-        cells = (str(number), _text(_at(node)), _text(node.title), _text(node.actor or ""), causes)
+        cells = (str(number), text(_at(node)), text(node.title), text(node.actor or ""), causes)
         mark = ' class="mark"' if node.is_asked_for else ""
         told = "".join(f"<td>{cell}</td>" for cell in cells)
         yield f'<tr id="n{number}"{mark}>{told}<td>{_details(node)}</td></tr>'
@@ -178,7 +185,7 @@ def _details(node: Node) -> str:
         **{f"data: {name}": value for name, value in node.details.items()},
     }
     told = (
-        f"<dt>{_text(name)}</dt><dd><code>{_text(value)}</code></dd>"
+        f"<dt>{text(name)}</dt><dd><code>{text(value)}</code></dd>"
         for name, value in pairs.items()
         if value is not None
     )

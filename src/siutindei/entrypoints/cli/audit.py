@@ -12,11 +12,13 @@ import msgspec
 
 from siutindei.app.ports import Damaged, Unusable
 from siutindei.domain.errors import Invalid
+from siutindei.entrypoints.cli import dossier as dossiers
 from siutindei.entrypoints.cli.accesses import access
-from siutindei.entrypoints.cli.base import Group, Installation, example, pass_installation
+from siutindei.entrypoints.cli.base import Group, Installation, example, operator, pass_installation
 from siutindei.entrypoints.cli.claims import claims
 from siutindei.entrypoints.cli.output import cell, echo, print_fields, print_json
 from siutindei.entrypoints.cli.progress import shown_progress
+from siutindei.entrypoints.dossier_page import page as dossier_page
 
 if TYPE_CHECKING:
     from siutindei.app.proof import Verified
@@ -25,6 +27,43 @@ if TYPE_CHECKING:
 @click.group(cls=Group)
 def audit() -> None:
     """Inspect decisions, and verify the history."""
+
+
+# --- one ticket -----------------------------------------------------------------------------------
+
+
+@audit.command(
+    epilog=example("siutindei audit ticket R00001", "siutindei audit ticket R00001 --html R1.html")
+)
+@click.argument("reference", metavar="REF")
+@click.option(
+    "--html",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write a page to print into a new file.",
+)
+@click.option(
+    "--by", default=operator, show_default="the operating system's user", help="Who looks."
+)
+@pass_installation
+def ticket(installation: Installation, reference: str, file: Path | None, by: str) -> None:
+    """Open the dossier of one ticket, with every mail and its fate.
+
+    REF is its number or its UUID. That it is opened is recorded first; `audit access` lists it.
+    """
+    services = installation.services
+    if file is not None:
+        services.refuse_taken(file)
+    dossier = services.dossiers.open(installation.context(), reference, by=by)
+    if file is not None:
+        services.write(file, dossier_page(dossier))
+    if installation.json:
+        print_json(dossiers.document(dossier))
+    elif file is None:
+        dossiers.print_dossier(dossier)
+    else:
+        echo(f"written: {file}")
 
 
 # --- the signed log -------------------------------------------------------------------------------

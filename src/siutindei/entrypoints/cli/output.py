@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
+from siutindei.app.times import hong_kong
 from siutindei.domain import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_HONG_KONG: Final = timezone(timedelta(hours=8))
 _GAP: Final = "  "
 _NOTHING: Final = "-"
 
@@ -122,7 +122,7 @@ def _plain(value: Any) -> str:
 
 def when(at: datetime) -> str:
     """Write a time for people in Hong Kong."""
-    return f"{at.astimezone(_HONG_KONG):%Y-%m-%d %H:%M:%S} HKT"
+    return f"{hong_kong(at):%Y-%m-%d %H:%M:%S} HKT"
 
 
 def iso(at: datetime | None) -> str | None:
