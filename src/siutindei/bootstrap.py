@@ -304,6 +304,7 @@ class Services:
         """The dossiers of tickets; no mail adapter is under them."""
         from siutindei.app.dossier import Dossiers
 
+        self._require_history()
         return Dossiers(
             store=self.store,
             addresses=self.addresses,
@@ -314,8 +315,8 @@ class Services:
         )
 
     @cached_property
-    def proofs(self) -> Proofs | None:
-        """What proves that the record is intact; None where nothing does."""
+    def proofs(self) -> Proofs:
+        """What proves that the record is intact."""
         return self._proof(self.store, ())
 
     @cached_property

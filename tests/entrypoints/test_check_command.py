@@ -48,6 +48,7 @@ def test_a_home_without_a_history_is_not_made(cli: Cli) -> None:
         ("history", "explain", "R00001"),
         ("history", "replay"),
         ("audit", "claims"),
+        ("audit", "ticket", "R00001"),
         ("audit", "verify"),
         ("audit", "checkpoint"),
         ("budget", "--at", "1"),
