@@ -52,7 +52,7 @@ table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0;
   overflow-wrap: anywhere; border-bottom: 1px solid var(--line); }
 tr { break-inside: avoid; } thead { display: table-header-group; }
-th[scope=col]:first-child, th[scope=row] { width: 11rem; }
+th[scope=col]:first-child { width: 9.5rem; } th[scope=row] { width: 11rem; }
 th[scope=row] { font-weight: 600; color: var(--soft); }
 .said { white-space: pre-wrap; } .time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .small { font-size: 11px; color: var(--soft); }
