@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from siutindei.app.proof import Proof
     from siutindei.app.reenacting import Stage
     from siutindei.app.rules import Rules
+    from siutindei.app.scripts import Scripts
     from siutindei.app.sending import Need, Sending
     from siutindei.app.sign_in import SignIn
     from siutindei.app.suppressions import Consequences, Suppressions
@@ -484,7 +485,7 @@ class Services:
         return WhatIf(store=self.store, clock=self.clock, rules=self.rules, stage=self._stage)
 
     @contextmanager
-    def _stage(self, rules: Rules, has_feedback: bool) -> Iterator[Stage]:  # noqa: FBT001
+    def _stage(self, rules: Rules, scripts: Scripts) -> Iterator[Stage]:
         """Wire the application again, over an empty store and in a simulated world."""
         import secrets
 
@@ -495,7 +496,7 @@ class Services:
         from siutindei.app.reenacting import Stage
 
         clock, ids = simulated.SimulatedClock(), simulated.SimulatedIds()
-        mail = simulated.SimulatedMail(clock, has_feedback=has_feedback)
+        mail = simulated.SimulatedMail(clock, has_feedback=scripts.has_feedback)
         # Nothing of the installation can open what is sealed on a stage, nor the other way round.
         ring = KeyRing(current="what-if", keys={"what-if": secrets.token_bytes(32)})
         support = self.settings.senders.support

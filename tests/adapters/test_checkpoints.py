@@ -48,7 +48,7 @@ class Bucket:
         self.listed = 0
         self.objects: dict[str, bytes] = {"log/directory.json": b"{}", "other/0000000009.note": b""}
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str, **more: str) -> dict[str, Any]:  # noqa: N803
+    def list_objects_v2(self, *, Bucket: str, Prefix: str, **more: str) -> dict[str, Any]:  # noqa: N803  # boto3's names
         """List the keys."""
         assert Bucket == "proofs"
         self.listed += 1
@@ -62,12 +62,12 @@ class Bucket:
             page["NextContinuationToken"] = str(start + 2)
         return page
 
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803  # boto3's names
         """Give an object."""
         data = self.objects[Key]
         return {"Body": StreamingBody(io.BytesIO(data), len(data)), "LastModified": AT}
 
-    def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str, **_: str) -> None:  # noqa: N803
+    def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str, **_: str) -> None:  # noqa: N803  # boto3's names
         """Put an object where none is."""
         assert "*" == IfNoneMatch
         if self.objects.setdefault(Key, Body) is not Body:

@@ -162,7 +162,7 @@ def test_text_that_is_none_keeps_nobody_from_reading_on(old: World, column: str)
     """SQLite keeps text that is no UTF-8: that row is named, and the page is read on."""
     with old.store.writing() as cursor:
         cursor.execute(
-            f"UPDATE stored_events SET {column} = CAST(? AS TEXT) WHERE rowid = 2",  # noqa: S608
+            f"UPDATE stored_events SET {column} = CAST(? AS TEXT) WHERE rowid = 2",  # noqa: S608  # our own names
             (b"\xff" + golden("person.signed_up.v1--least"),),
         )
     found = check(old)

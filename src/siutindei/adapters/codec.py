@@ -124,8 +124,12 @@ class EventMapper(Mapper[str]):
             event = self.decode_payload(stored_event.topic, bytes(envelope.data))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableEvent(stored_event, str(error)) from error
-        for name, at in (("recorded_at", envelope.recorded_at), *_moments(event)):
-            if not is_moment(at):
+        if not is_moment(envelope.recorded_at):
+            raise UnreadableEvent(stored_event, "its recorded_at is no time of ours")
+        kind: Any = type(event)
+        for name in _moment_fields(kind):
+            at = getattr(event, name)
+            if at is not None and not is_moment(at):
                 raise UnreadableEvent(stored_event, f"its {name} is no time of ours")
         stream = str(stored_event.originator_id)
         bind(event, stream, stored_event.originator_version)
@@ -340,12 +344,6 @@ def _moment_fields(kind: type) -> tuple[str, ...]:
     return tuple(
         name for name, hint in get_type_hints(kind).items() if hint in {datetime, datetime | None}
     )
-
-
-def _moments(event: Event) -> list[tuple[str, datetime]]:
-    kind: Any = type(event)
-    found = [(name, getattr(event, name)) for name in _moment_fields(kind)]
-    return [(name, at) for name, at in found if at is not None]
 
 
 #: A payload's fields, read no further.

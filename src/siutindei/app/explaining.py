@@ -556,7 +556,7 @@ class _Tree:
 
     def _top(self) -> str | None:
         """Make the node above several chains; None when there is one."""
-        if len(self._requests) < 2:  # noqa: PLR2004  # one is no several
+        if len(self._requests) == 1:
             return None
         acted = [kind for kind in self._kinds if kind in _CONTEXT.values()]
         first = min(self._hits.values(), key=lambda one: one.position)

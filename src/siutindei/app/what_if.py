@@ -163,7 +163,7 @@ class WhatIf:
     store: EventStore
     clock: Clock
     rules: Rules
-    stage: Callable[[Rules, bool], AbstractContextManager[Stage]]
+    stage: Callable[[Rules, Scripts], AbstractContextManager[Stage]]
 
     def compare(self, changed: Rules, *, progress: Progress) -> Comparison:
         """Enact the history under the rules of now and under changed ones, and compare.
@@ -187,7 +187,7 @@ class WhatIf:
         total = _PASSES * count
 
         def enact(rules: Rules, before: int) -> Reenactment:
-            with self.stage(rules, scripts.has_feedback) as stage:
+            with self.stage(rules, scripts) as stage:
                 enacted = Reenactment(stage, scripts)
                 enacted.run(
                     commands(self.store.read(until=last)),

@@ -16,9 +16,8 @@ from siutindei.domain import fields
 from siutindei.entrypoints.dossier_words import (
     ASSURANCES,
     decision,
+    decision_fields,
     fate,
-    lasted,
-    reviewer,
     said_fields,
     told,
     written_from,
@@ -114,22 +113,7 @@ def _decision(dossier: Dossier) -> Iterator[str]:
     if found is None:
         yield "<p>None yet.</p>"
         return
-    yield from _pairs(
-        [
-            ("decided", found["status"]),
-            ("when", _both(found["at"])),
-            ("by", reviewer(found)),
-            ("after", lasted(found["took_seconds"])),
-            ("note", found["note"]),
-            ("rule", found["rule"]),
-            ("organization id", found["organization_id"]),
-            ("made new", "yes" if found["create_organization"] else None),
-            ("stars", found["stars"] or None),
-            ("given by", found["actor"]),
-            ("request", found["request_id"]),
-            ("event", found["event"]),
-        ]
-    )
+    yield from _pairs(decision_fields(found, when=_both))
 
 
 def _effects(title: str, effects: Sequence[Effect]) -> Iterator[str]:

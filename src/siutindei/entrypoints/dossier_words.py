@@ -9,7 +9,7 @@ from siutindei.app.tickets import wire
 from siutindei.domain import grant, notification
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from siutindei.app.dossier import Act, Dossier, Effect, Happened
@@ -46,6 +46,26 @@ def decision(dossier: Dossier) -> dict[str, Any] | None:
         "create_organization": decided.create_organization,
         "stars": decided.stars,
     }
+
+
+def decision_fields(
+    found: dict[str, Any], *, when: Callable[[datetime], str]
+) -> list[tuple[str, object]]:
+    """Give what is said of a decision, each with the name that people have for it."""
+    return [
+        ("decided", found["status"]),
+        ("when", when(found["at"])),
+        ("by", reviewer(found)),
+        ("after", lasted(found["took_seconds"])),
+        ("note", found["note"]),
+        ("rule", found["rule"]),
+        ("organization id", found["organization_id"]),
+        ("made new", "yes" if found["create_organization"] else None),
+        ("stars", found["stars"] or None),
+        ("given by", found["actor"]),
+        ("request", found["request_id"]),
+        ("event", found["event"]),
+    ]
 
 
 def said_fields(dossier: Dossier) -> list[tuple[str, object]]:

@@ -13,9 +13,8 @@ from siutindei.entrypoints.dossier_words import (
     ASSURANCES,
     act_of,
     decision,
+    decision_fields,
     fate,
-    lasted,
-    reviewer,
     said_fields,
     told,
     written_from,
@@ -192,22 +191,7 @@ def _print_decision(dossier: Dossier) -> None:
     if found is None:
         echo("none yet")
         return
-    print_fields(
-        [
-            ("decided", found["status"]),
-            ("when", both(found["at"])),
-            ("by", reviewer(found)),
-            ("after", lasted(found["took_seconds"])),
-            ("note", found["note"]),
-            ("rule", found["rule"]),
-            ("organization id", found["organization_id"]),
-            ("made new", "yes" if found["create_organization"] else None),
-            ("stars", found["stars"] or None),
-            ("given by", found["actor"]),
-            ("request", found["request_id"]),
-            ("event", found["event"]),
-        ]
-    )
+    print_fields(decision_fields(found, when=both))
 
 
 def _print_effects(title: str, effects: Sequence[Effect]) -> None:
